@@ -1,0 +1,1 @@
+"""Turns exchanges into versioned rows to learn from."""

@@ -1,0 +1,1 @@
+"""Example agents that show the whole loop."""

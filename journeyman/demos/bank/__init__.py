@@ -1,0 +1,1 @@
+"""A bank's support agent, its customers, its database and its rules."""

@@ -1,0 +1,114 @@
+"""The bank's support desk as an environment: the agent talks to a simulated customer and acts on a real database."""
+
+from collections.abc import Sequence
+from copy import copy
+
+from journeyman.demos.bank.case import Case
+from journeyman.demos.bank.customer import Answer, Customer
+from journeyman.demos.bank.database import Bank
+from journeyman.demos.bank.events import Event, Ran, Said
+from journeyman.demos.bank.scenarios import make_scenarios
+from journeyman.demos.bank.tools import TIMEOUT, TOOLS, Result, read_arguments, run_tool, written
+from journeyman.demos.bank.verifier import verify
+from journeyman.environments.environment import Observation
+from journeyman.errors import InvalidInput
+from journeyman.records import Message, Scenario, Score, ToolCall
+from journeyman.records.message import system, tool_result, user
+
+MAX_CALLS = 16
+PROMPT = (
+    "You are the support agent of North Bank. Be brief. Rules:\n"
+    "- Verify name and birth date before any account data or action. If two customers match, ask the city. "
+    "Hand over after two wrong dates.\n"
+    "- Ask for a yes before a transfer.\n"
+    "- Give no investment advice.\n"
+    "- Hand over what tools cannot do.\n"
+    "- On a timeout, try once more.\n"
+    "- Tell amounts in euros; payments and transfers are in cents."
+)
+
+
+class BankEnvironment:
+    """One conversation between an agent and a customer of the bank."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self.case = Case.model_validate(scenario.data)
+        self.bank = Bank.build(self.case.seed, self.case.split)
+        self.customer = Customer(self.case)
+        self.log: list[Event] = []
+        self.fault = self.case.fault
+        self.calls = 0
+        self.is_done = False
+
+    async def start(self) -> Observation:
+        """The system prompt, the customer's first words, and the tools."""
+        opening = self._customer_says(self.customer.open())
+        return Observation(messages=(system(PROMPT), opening), tools=TOOLS)
+
+    async def step(self, reply: Message) -> Observation:
+        """Run the agent's tool calls in order; when there are none, let the customer answer."""
+        if self.is_done:
+            raise InvalidInput("this episode is over; start a new environment for another one")
+        self.calls += 1
+        if reply.text.strip():
+            self.log.append(Said(by="agent", text=reply.text, goal=self.customer.goal_index))
+        messages: tuple[Message, ...] = ()
+        if reply.tool_calls:
+            messages = tuple(tool_result(call.id, written(self._run(call))) for call in reply.tool_calls)
+        elif answer := self.customer.hear(reply.text):
+            messages = (self._customer_says(answer),)
+        else:
+            self.is_done = True
+        self.is_done = self.is_done or self.calls >= MAX_CALLS
+        return Observation(messages=messages, tools=TOOLS, done=self.is_done)
+
+    def fork(self, n: int) -> "Sequence[BankEnvironment]":
+        """`n` independent copies of the conversation and of the bank as they stand now."""
+        return [self._copy() for _ in range(n)]
+
+    def score(self) -> tuple[Score, ...]:
+        """`success`, and apart: `state` of the bank, `facts` told, `rules` kept."""
+        return verify(self.case, self.bank.snapshot(), self.log, self.customer.is_served)
+
+    async def close(self) -> None:
+        """Free the database."""
+        self.bank.close()
+
+    def _copy(self) -> "BankEnvironment":
+        twin = copy(self)
+        twin.bank, twin.customer, twin.log = self.bank.fork(), self.customer.fork(), list(self.log)
+        return twin
+
+    def _customer_says(self, answer: Answer) -> Message:
+        self.log.append(Said(by="customer", text=answer.text, goal=self.customer.goal_index, act=answer.act))
+        return user(answer.text)
+
+    def _run(self, call: ToolCall) -> Result:
+        try:
+            arguments = read_arguments(call.function)
+        except ValueError as problem:
+            return {"error": str(problem)}
+        if call.function.name == self.fault:
+            self.fault = None
+            result: Result = {"error": TIMEOUT}
+        else:
+            result = run_tool(self.bank, call.function.name, arguments)
+        goal = self.customer.goal_index
+        self.log.append(Ran(tool=call.function.name, arguments=arguments, result=result, goal=goal))
+        return result
+
+
+class BankSuite:
+    """All scenarios of the bank's support desk."""
+
+    name = "bank"
+
+    def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
+        """`count` scenarios of `split`; the same seed gives the same ones."""
+        return make_scenarios(split, count, seed)
+
+    def environment(self, scenario: Scenario) -> BankEnvironment:
+        """A fresh episode of that scenario."""
+        if scenario.environment != self.name:
+            raise InvalidInput(f"scenario {scenario.id} belongs to {scenario.environment!r}, not to {self.name!r}")
+        return BankEnvironment(scenario)

@@ -1,0 +1,25 @@
+"""How a call's session and tags travel: two HTTP headers, written by clients and read by the gateway."""
+
+from urllib.parse import quote, unquote
+
+from journeyman.errors import InvalidInput
+
+SESSION = "x-journeyman-session"
+TAGS = "x-journeyman-tags"
+EXCHANGE = "x-journeyman-exchange"
+
+
+def write_tags(tags: dict[str, str]) -> str:
+    """`stage=eval,customer=7`; what would not survive a header is percent-encoded."""
+    return ",".join(f"{quote(key, safe=' /:@')}={quote(value, safe=' /:@')}" for key, value in tags.items())
+
+
+def read_tags(header: str) -> dict[str, str]:
+    """The tags that a header carries; InvalidInput for a pair without `=` or without a key."""
+    tags = {}
+    for pair in filter(str.strip, header.split(",")):
+        key, equals, value = pair.partition("=")
+        if not equals or not key.strip():
+            raise InvalidInput(f"header {TAGS}: cannot read {pair.strip()!r}; write it as key=value,key2=value2")
+        tags[unquote(key.strip())] = unquote(value.strip())
+    return tags

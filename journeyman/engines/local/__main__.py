@@ -1,0 +1,64 @@
+"""Start the local engine: `python -m journeyman.engines.local --model FOLDER --name NAME`.
+
+Prints `ready URL` once it serves. With `--exit-with-stdin` it ends when its standard input closes, so that it
+never outlives the process that started it, however that one ended.
+"""
+
+import argparse
+import asyncio
+import os
+import socket
+import sys
+import threading
+from pathlib import Path
+
+import torch
+import uvicorn
+
+from journeyman.engines.local.model import LocalModel
+from journeyman.engines.local.server import EngineServer
+
+
+class _Announced(uvicorn.Server):
+    """A server that says where it listens as soon as it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        print(f"ready http://{host}:{port}", flush=True)
+
+
+def main() -> None:
+    """Load the model, then serve until stopped."""
+    parser = argparse.ArgumentParser(prog="journeyman.engines.local", description=__doc__)
+    parser.add_argument("--model", type=Path, required=True, help="folder of a Hugging Face model")
+    parser.add_argument("--name", required=True, help="the name clients call the base model by")
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
+    parser.add_argument("--slots", type=int, default=16, help="requests computed at once")
+    parser.add_argument("--context", type=int, default=4096, help="longest prompt and reply together, in tokens")
+    parser.add_argument("--threads", type=int, help="threads of PyTorch; its own choice when absent")
+    parser.add_argument("--exit-with-stdin", action="store_true")
+    options = parser.parse_args()
+    if options.threads:
+        torch.set_num_threads(options.threads)
+    if options.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    model = LocalModel(options.model, precision=options.precision, slots=options.slots, context=options.context)
+    engine = EngineServer(model, options.name)
+    config = uvicorn.Config(engine.app(), options.host, options.port, log_level="warning", access_log=False)
+    try:
+        asyncio.run(_Announced(config).serve())
+    finally:
+        engine.close()
+
+
+def _exit_with_stdin() -> None:
+    while sys.stdin.buffer.read(4096):
+        continue
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,108 @@
+"""One reply being written: what was asked, what has been sampled, and the text that may already be shown."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from journeyman.engines.local.cache import Slot
+from journeyman.engines.local.lora import LoraWeights
+from journeyman.engines.local.sampler import Sampler
+from journeyman.rendering.chat import ChatTokenizer
+
+FinishReason = Literal["stop", "length", "cancelled"]
+_INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
+
+
+@dataclass(frozen=True, slots=True)
+class TopToken:
+    """A token that could have been chosen, and its log-probability."""
+
+    id: int
+    logprob: float
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """What one step added to a reply: words that may be shown, and in the last update why it ended."""
+
+    text: str
+    finish_reason: FinishReason | None = None
+    error: Exception | None = None
+
+
+@dataclass(slots=True)
+class Request:
+    """A prompt to continue under an adapter (None: the base model). `tell` is called from the engine's thread."""
+
+    prompt: Sequence[int]
+    sampler: Sampler
+    max_tokens: int
+    stops: tuple[str, ...]
+    tokenizer: ChatTokenizer
+    tell: Callable[[Update], None]
+    adapter: str | None = None
+    top_logprobs: int = 0
+    cancelled: bool = False
+    reply: list[int] = field(default_factory=list)
+    logprobs: list[float] = field(default_factory=list)
+    alternatives: list[list[TopToken]] = field(default_factory=list)
+    cached: int = 0
+    slot: Slot | None = None
+    weights: LoraWeights | None = None
+    computed: int = 0
+    finish_reason: FinishReason | None = None
+    _shown: int = 0
+    _decoded_from: int = 0
+    _pending: str = ""
+
+    @property
+    def ids(self) -> list[int]:
+        """Prompt and reply so far."""
+        return [*self.prompt, *self.reply]
+
+    def accept(self, token: int, logprob: float, alternatives: list[TopToken]) -> Update:
+        """Take the next token; the update says what may be shown now, and whether the reply is over."""
+        self.reply.append(token)
+        self.logprobs.append(logprob)
+        if self.top_logprobs:
+            self.alternatives.append(alternatives)
+        update = self._update(token)
+        self.finish_reason = update.finish_reason
+        return update
+
+    def _update(self, token: int) -> Update:
+        if token in self.tokenizer.stop_ids:
+            return Update(self._take(), "stop")
+        self._pending += self._decode()
+        stopped = self._cut_at_stop()
+        if stopped is not None:
+            return Update(stopped, "stop")
+        if len(self.reply) >= self.max_tokens:
+            return Update(self._take(), "length")
+        return Update(self._take(keep=self._held()))
+
+    def _decode(self) -> str:
+        # A token may end inside a character: decode from a little before, and wait while the end is incomplete.
+        before = self.tokenizer.decode(self.reply[self._decoded_from : self._shown])
+        after = self.tokenizer.decode(self.reply[self._decoded_from :])
+        if after.endswith(_INCOMPLETE) and len(self.reply) - self._shown < 4:
+            return ""
+        self._decoded_from, self._shown = self._shown, len(self.reply)
+        return after[len(before) :]
+
+    def _cut_at_stop(self) -> str | None:
+        ends = [found for found in (self._pending.find(stop) for stop in self.stops) if found >= 0]
+        return self._pending[: min(ends)] if ends else None
+
+    def _held(self) -> int:
+        """How many characters at the end could be the beginning of a stop string."""
+        longest = max((len(stop) for stop in self.stops), default=1) - 1
+        for length in range(min(longest, len(self._pending)), 0, -1):
+            if any(stop.startswith(self._pending[-length:]) for stop in self.stops):
+                return length
+        return 0
+
+    def _take(self, keep: int = 0) -> str:
+        cut = len(self._pending) - keep
+        text, self._pending = self._pending[:cut], self._pending[cut:]
+        return text

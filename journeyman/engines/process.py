@@ -1,0 +1,139 @@
+"""Runs the local engine in a process of its own, watches it, and ends it with us."""
+
+import asyncio
+import contextlib
+import sys
+from asyncio.subprocess import PIPE, Process
+from collections.abc import Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from journeyman.errors import UpstreamFailed
+
+_LOG_LINES = 15
+
+
+class EngineProcess:
+    """A child process that prints `ready http://127.0.0.1:PORT` once it serves; use it as `async with`.
+
+    The child gets a pipe as its standard input and exits when that closes, so it never outlives us, whatever ends us.
+    Everything it writes goes to `log`.
+    """
+
+    def __init__(
+        self, name: str, command: Sequence[str], log: Path, *, start_timeout: float = 120.0, stop_timeout: float = 10.0
+    ) -> None:
+        self.name = name
+        self.url = ""
+        self.log = log
+        self._command = tuple(command)
+        self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
+        self._process: Process | None = None
+        self._drain: asyncio.Task[None] | None = None
+
+    @classmethod
+    def local(cls, model: Path, name: str, home: Path, *, threads: int | None = None) -> Self:
+        """The PyTorch engine over the weights in the folder `model`, called `name` by its clients."""
+        command = [sys.executable, "-m", "journeyman.engines.local", "--model", str(model), "--name", name]
+        command += ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"]
+        if threads is not None:
+            command += ["--threads", str(threads)]
+        return cls(name, command, home / "logs" / f"engine-{name.replace('/', '_')}.log")
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Start the child and wait until it serves. UpstreamFailed, with its last words, when it does not."""
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the engine after the last call.
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True
+            )
+        try:
+            async with asyncio.timeout(self._start_timeout):
+                self.url = await self._ready(self._process)
+        except TimeoutError as error:
+            await self.stop()
+            raise UpstreamFailed(
+                f"waited {self._start_timeout:g} s for the engine of {self.name} to be ready, in vain; "
+                f"it was stopped. {self._last_words()}"
+            ) from error
+        except BaseException:
+            await self.stop()
+            raise
+        self._drain = asyncio.create_task(self._keep_output(self._process))
+
+    @property
+    def pid(self) -> int | None:
+        """The child's process id, while there is a child."""
+        return self._process.pid if self._process else None
+
+    @property
+    def failure(self) -> str | None:
+        """Why the engine cannot answer, in words for the person who called it; None while it runs."""
+        if self._process is None:
+            return f"the engine of {self.name} is not running; start it with `journeyman up`"
+        if self._process.returncode is None:
+            return None
+        return (
+            f"the engine of {self.name} has ended (exit status {self._process.returncode}); what was captured is safe. "
+            f"Restart `journeyman up`; its log is {self.log}"
+        )
+
+    async def stop(self) -> None:
+        """Close the child's input, which asks it to exit; terminate it, then kill it, when it does not."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        if process.stdin is not None:
+            process.stdin.close()
+        for insist in (process.terminate, process.kill):
+            if await self._ended(process):
+                break
+            insist()
+        await process.wait()
+        if self._drain is not None:
+            self._drain.cancel()
+            await asyncio.wait([self._drain])
+            self._drain = None
+
+    async def _ready(self, process: Process) -> str:
+        assert process.stdout is not None
+        while line := await process.stdout.readline():
+            word, _, url = line.decode(errors="replace").strip().partition(" ")
+            if word == "ready" and url:
+                return url
+            self._write(line)
+        status = await process.wait()
+        raise UpstreamFailed(
+            f"the engine of {self.name} ended (exit status {status}) before it was ready. {self._last_words()}"
+        )
+
+    async def _keep_output(self, process: Process) -> None:
+        """Read the child's output to its end: a pipe that nobody empties would stop the child."""
+        assert process.stdout is not None
+        while written := await process.stdout.read(1 << 16):
+            self._write(written)
+
+    def _write(self, output: bytes) -> None:
+        with self.log.open("ab") as log:
+            log.write(output)
+
+    def _last_words(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
+        said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+        return f"Its log is {self.log}; the last lines:\n{said}"
+
+    async def _ended(self, process: Process) -> bool:
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(process.wait(), self._stop_timeout)
+        return process.returncode is not None

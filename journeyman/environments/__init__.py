@@ -1,0 +1,1 @@
+"""Where an agent acts, and the loop that plays an episode."""

@@ -1,0 +1,18 @@
+"""Every noun that is stored or passed, as frozen data."""
+
+from journeyman.records.adapter import Adapter, Promotion
+from journeyman.records.dataset import Dataset, Row, Split
+from journeyman.records.evaluation import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
+from journeyman.records.exchange import UNFINISHED, Choice, Exchange, Feedback, Sampling, State, Tokens, Usage
+from journeyman.records.filter import Condition, Filter
+from journeyman.records.message import Function, FunctionCall, Message, Tool, ToolCall
+from journeyman.records.record import Frozen, Record, new_id, now
+from journeyman.records.run import Point, Run, RunEvent, RunStatus, SFTConfig
+from journeyman.records.trajectory import Scenario, Score, Trajectory
+
+__all__ = [
+    "UNFINISHED", "Adapter", "CaseResult", "Choice", "Condition", "Dataset", "EvalReport", "Exchange", "Feedback",
+    "Filter", "Frozen", "Function", "FunctionCall", "Interval", "Message", "ModelReport", "PairedDifference", "Point",
+    "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score",
+    "Split", "State", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "new_id", "now",
+]  # fmt: skip

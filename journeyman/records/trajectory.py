@@ -1,0 +1,51 @@
+"""One attempt at a scenario, and how it was scored."""
+
+from typing import Any
+
+from journeyman.records.message import Message, Tool
+from journeyman.records.record import Frozen, Record
+
+
+class Scenario(Record):
+    """What to attempt: an id that is stable across runs, a kind for slices, and the environment's own data."""
+
+    environment: str
+    kind: str
+    data: dict[str, Any] = {}
+
+
+class Score(Frozen):
+    """One judgement of an attempt: `value` in [0, 1] unless its name says otherwise."""
+
+    name: str
+    value: float
+    reason: str = ""
+    by: str = "environment"
+
+
+class Trajectory(Record):
+    """One attempt: the conversation, what it cost, how it was scored. A failed attempt is data, not a crash.
+
+    `latencies` are seconds, one per model call; `turns` counts model calls.
+    """
+
+    scenario_id: str
+    model: str
+    session: str
+    messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    scores: tuple[Score, ...] = ()
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+    latencies: tuple[float, ...] = ()
+    error: str | None = None
+
+    @property
+    def turns(self) -> int:
+        """How many times the model was called."""
+        return len(self.latencies)
+
+    def score(self, name: str) -> float:
+        """The value of the score of that name; 0 when it was never given."""
+        return next((score.value for score in self.scores if score.name == name), 0.0)

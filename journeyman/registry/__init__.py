@@ -1,0 +1,1 @@
+"""Knows every adapter, and which one answers to which name."""

@@ -1,0 +1,1 @@
+"""Turns messages into tokens and tokens into messages."""

@@ -1,0 +1,105 @@
+"""How sure we are: 95% intervals for success rates and for paired differences between them, and quantiles.
+
+Wilson's score interval serves one proportion, Tango's score interval a paired difference. Both invert a score test,
+so they stay inside the possible range and do not collapse to a point at 0% or 100%. Tango's was preferred to Newcombe's
+"square and add" by exact coverage (`docs/decisions/0004-intervals.md`), and because it lies above 0 exactly when
+McNemar's test says so.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+
+from journeyman.errors import InvalidInput
+from journeyman.records import Interval, ModelReport, PairedDifference
+
+Z95 = 1.959963984540054
+"""The 97.5% quantile of the standard normal distribution."""
+
+
+def proportion(successes: int, total: int) -> Interval:
+    """The share of successes with Wilson's 95% interval.
+
+    E. B. Wilson (1927), JASA 22:209–212; recommended by R. G. Newcombe (1998), Statistics in Medicine 17:857–872.
+    """
+    if not 0 <= successes <= total or total == 0:
+        raise InvalidInput(f"a proportion needs 0 ≤ successes ≤ total and at least one case, not {successes}/{total}")
+    share, z2 = successes / total, Z95**2
+    centre = (share + z2 / (2 * total)) / (1 + z2 / total)
+    half = Z95 * math.sqrt(share * (1 - share) / total + z2 / (4 * total**2)) / (1 + z2 / total)
+    low = 0.0 if successes == 0 else centre - half
+    high = 1.0 if successes == total else centre + half
+    return Interval(estimate=share, low=low, high=high)
+
+
+def paired_difference(fixed: int, broken: int, total: int) -> Interval:
+    """How much the first of two success rates on the same cases exceeds the second, with Tango's 95% interval.
+
+    `fixed` counts the cases where only the first succeeded, `broken` those where only the second did.
+    T. Tango (1998), Statistics in Medicine 17:891–908: every difference that the score test does not reject.
+    """
+    if min(fixed, broken) < 0 or fixed + broken > total or total == 0:
+        raise InvalidInput(f"a paired difference needs fixed + broken ≤ total cases, not {fixed} + {broken} of {total}")
+    estimate = (fixed - broken) / total
+
+    def rejects(difference: float) -> bool:
+        return _tango_z2(difference, fixed, broken, total) > Z95**2
+
+    return Interval(
+        estimate=estimate,
+        low=-1.0 if broken == total else _edge(rejects, outside=-1.0, inside=estimate),
+        high=1.0 if fixed == total else _edge(rejects, outside=1.0, inside=estimate),
+    )
+
+
+def compare(model: ModelReport, baseline: ModelReport) -> PairedDifference:
+    """How much better `model` did than `baseline`, counted case by case; both must have met the same cases."""
+    before = {case.scenario_id: case.success for case in baseline.cases}
+    after = {case.scenario_id: case.success for case in model.cases}
+    if before.keys() != after.keys():
+        raise InvalidInput(
+            f"{model.model} and {baseline.model} were not measured on the same cases "
+            f"({len(before.keys() & after.keys())} in common of {len(after)} and {len(before)}); evaluate them together"
+        )
+    fixed = sum(success and not before[case] for case, success in after.items())
+    broken = sum(before[case] and not success for case, success in after.items())
+    return PairedDifference(
+        model=model.model,
+        baseline=baseline.model,
+        difference=paired_difference(fixed, broken, len(after)),
+        fixed=fixed,
+        broken=broken,
+    )
+
+
+def quantile(values: Sequence[float], share: float) -> float:
+    """The value below which `share` of the values lie, interpolated linearly between neighbours.
+
+    Type 7 of R. J. Hyndman and Y. Fan (1996), The American Statistician 50:361–365.
+    """
+    if not values or not 0 <= share <= 1:
+        raise InvalidInput(f"a quantile needs at least one value and a share in [0, 1], not {len(values)} and {share}")
+    ordered = sorted(values)
+    position = share * (len(ordered) - 1)
+    below = math.floor(position)
+    above = min(below + 1, len(ordered) - 1)
+    return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def _tango_z2(difference: float, fixed: int, broken: int, total: int) -> float:
+    """The squared score statistic of `difference`; its variance uses the likeliest rate of broken cases given it."""
+    linear = (2 * total - fixed + broken) * difference - fixed - broken
+    constant = -broken * difference * (1 - difference)
+    rate_broken = (math.sqrt(max(linear**2 - 8 * total * constant, 0.0)) - linear) / (4 * total)
+    variance = total * (2 * rate_broken + difference * (1 - difference))
+    surprise = fixed - broken - total * difference
+    if variance <= 0:
+        return math.inf if surprise else 0.0
+    return surprise**2 / variance
+
+
+def _edge(rejects: Callable[[float], bool], outside: float, inside: float) -> float:
+    """Bisect for the last difference that is not rejected; 60 halvings reach the precision of a float."""
+    for _ in range(60):
+        middle = (outside + inside) / 2
+        outside, inside = (middle, inside) if rejects(middle) else (outside, middle)
+    return inside

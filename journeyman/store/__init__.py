@@ -1,0 +1,1 @@
+"""Keeps records and finds them again."""

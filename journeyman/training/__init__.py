@@ -1,0 +1,1 @@
+"""Turns rows into a new adapter."""

@@ -1,11 +1,9 @@
 """The model that learns: a frozen base with LoRA on every linear layer, through PEFT."""
 
-import shutil
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
-from safetensors.torch import load_file, save_file
 from torch.nn.functional import log_softmax
 
 from journeyman.engines.local.model import choose_dtype, load_weights
@@ -17,7 +15,11 @@ from journeyman.training.batches import Pack
 
 
 class Policy:
-    """A base model and its trainable adapter."""
+    """A base model and its trainable adapter.
+
+    In bfloat16 the adapter computes in bfloat16, too, and `masters` hold its weights in float32: that is what the
+    optimiser moves, and where the gradients of several packs add up.
+    """
 
     def __init__(self, model_folder: Path, config: SFTConfig) -> None:
         torch.manual_seed(config.seed)
@@ -30,9 +32,10 @@ class Policy:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        self.network: PeftModel = get_peft_model(base, lora)
+        self.network: PeftModel = get_peft_model(base, lora, autocast_adapter_dtype=False)
         self.network.train()
-        self.parameters = {name: value for name, value in self.network.named_parameters() if value.requires_grad}
+        self._computing = {name: value for name, value in self.network.named_parameters() if value.requires_grad}
+        self.masters = {name: value.detach().float().clone() for name, value in self._computing.items()}
         self._check_coverage()
 
     def logits(self, pack: Pack) -> torch.Tensor:
@@ -47,6 +50,21 @@ class Policy:
         logits: torch.Tensor = output.logits[0]
         return logits
 
+    def backward(self, loss: torch.Tensor) -> None:
+        """Add the gradient of `loss` to the masters' gradients."""
+        loss.backward()  # type: ignore[no-untyped-call]
+        for name, value in self._computing.items():
+            master, gradient = self.masters[name], value.grad
+            value.grad = None
+            if gradient is not None:
+                master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
+
+    @torch.no_grad()
+    def publish(self) -> None:
+        """After the masters moved: compute with what they hold now."""
+        for name, value in self._computing.items():
+            value.copy_(self.masters[name])
+
     @torch.no_grad()
     def logprobs(self, pack: Pack) -> torch.Tensor:
         """Log-probability of each target [targets], float32."""
@@ -56,41 +74,27 @@ class Policy:
         return logprobs.gather(1, pack.targets[:, None])[:, 0]
 
     def state(self) -> dict[str, torch.Tensor]:
-        """A copy of the trainable weights."""
-        return {name: value.detach().clone() for name, value in self.parameters.items()}
+        """A copy of the trainable weights, in float32."""
+        return {name: value.clone() for name, value in self.masters.items()}
 
+    @torch.no_grad()
     def restore(self, state: dict[str, torch.Tensor]) -> None:
         """Put weights of `state()` back."""
-        with torch.no_grad():
-            for name, value in self.parameters.items():
-                value.copy_(state[name])
+        for name, value in self.masters.items():
+            value.copy_(state[name])
+        self.publish()
 
     def save_adapter(self, folder: Path, template: ChatTemplate) -> None:
         """Write the adapter in PEFT's format, with the chat template it learned under."""
         self.network.save_pretrained(folder, safe_serialization=True)
-        # PEFT writes a model card with the base model's path on this machine: nothing of ours reads it.
+        # PEFT adds a model card that names the base model's folder on this machine: nothing of ours reads it.
         (folder / "README.md").unlink(missing_ok=True)
         (folder / TEMPLATE_FILE).write_text(template.text)
 
     def _check_coverage(self) -> None:
         modules = dict(self.network.named_modules())
-        linear = {n for n, m in modules.items() if n.endswith(("_proj", "fc1", "fc2")) and "lora" not in n}
-        missed = {name for name in linear if not any(part.startswith(f"{name}.lora_A") for part in modules)}
+        head = self.network.get_output_embeddings()
+        linear = {name for name, module in modules.items() if isinstance(module, torch.nn.Linear) and module is not head}
+        missed = {name for name in linear if not ("lora_" in name or name.endswith(".base_layer"))}
         if missed:
             raise InvalidInput(f"no adapter was attached to {len(missed)} linear layers, such as {min(missed)}")
-
-
-def write_tensors(tensors: dict[str, torch.Tensor], path: Path) -> None:
-    """Tensors to a safetensors file."""
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path)
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Tensors of a safetensors file."""
-    tensors: dict[str, torch.Tensor] = load_file(path)
-    return tensors
-
-
-def remove_folder(folder: Path) -> None:
-    """Remove a folder and what is in it, if it is there."""
-    shutil.rmtree(folder, ignore_errors=True)

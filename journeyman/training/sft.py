@@ -52,7 +52,7 @@ class Trainer:
         self.steps = total_steps(config, len(self._training))
         self.policy = Policy(model_folder, config)
         self._optimizer = torch.optim.AdamW(
-            self.policy.parameters.values(), lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
+            self.policy.masters.values(), lr=config.learning_rate, betas=_BETAS, weight_decay=config.weight_decay
         )
         self._checkpoints = run_folder / "checkpoints"
         self._best = self.policy.state()
@@ -92,7 +92,7 @@ class Trainer:
         rows = [self._training[index] for index in batch_indices(self.config, step, len(self._training))]
         packs = pack_rows(rows, self.config.pack_tokens)
         loss = self._backward(packs)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.policy.parameters.values(), self.config.clip_norm))
+        norm = float(torch.nn.utils.clip_grad_norm_(self.policy.masters.values(), self.config.clip_norm))
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise InvalidInput(
                 f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}; lower --learning-rate. "
@@ -100,6 +100,7 @@ class Trainer:
             )
         self._optimizer.step()
         self._optimizer.zero_grad(set_to_none=True)
+        self.policy.publish()
 
         progress = self.progress
         progress.step += 1
@@ -116,7 +117,7 @@ class Trainer:
         total = 0.0
         for pack in packs:
             loss = negative_log_likelihood(self.policy.logits(pack), pack.targets) / count
-            loss.backward()  # type: ignore[no-untyped-call]
+            self.policy.backward(loss)
             total += loss.item()
         return total
 

@@ -35,8 +35,7 @@ def register_adapter(
     The same weights registered twice are one adapter: the first record is returned. InvalidInput for an unusable
     name, ModelFileBroken for an incomplete folder; in both cases nothing was moved or recorded.
     """
-    if not _NAME.fullmatch(name):
-        raise InvalidInput(f"adapter name {name!r}: use letters, digits, '.', '_' and '-', at most 64, no leading sign")
+    check_name(name)
     id = adapter_id(folder, template)
     _check_whole(folder / WEIGHTS)
     known = store.get(Adapter, id)
@@ -50,6 +49,12 @@ def register_adapter(
     )
     store.put(adapter)
     return adapter
+
+
+def check_name(name: str) -> None:
+    """InvalidInput when an adapter cannot be called that: its name is also a folder's name."""
+    if not _NAME.fullmatch(name):
+        raise InvalidInput(f"adapter name {name!r}: use letters, digits, '.', '_' and '-', at most 64, no leading sign")
 
 
 def adapter_id(folder: Path, template: str) -> str:

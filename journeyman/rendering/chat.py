@@ -1,23 +1,27 @@
-"""A model's tokenizer and chat template: the one place where conversations become token ids, for serving and training alike."""
+"""A model's tokenizer and chat template: the one place where conversations become token ids, in serving and training."""
 
 import hashlib
 import json
+import re
 from collections.abc import Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError
-from jinja2.ext import loopcontrols
+from jinja2 import TemplateError, nodes
+from jinja2.ext import Extension, loopcontrols
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Tokenizer
+from tokenizers import Encoding, Tokenizer
 
 from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.records import Message, Tool
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOOL_TEMPLATE = Path(__file__).parent / "templates" / "smollm2-tools.jinja"
+_SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
+_READS_ARGUMENTS_AS_TEXT = re.compile(r"arguments\W*\s+is\s+string")
 
 
 class ChatTemplate:
@@ -29,24 +33,44 @@ class ChatTemplate:
     def __init__(self, text: str, special_tokens: dict[str, str] | None = None) -> None:
         self.text = text
         self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
-        environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+        self.special_tokens = special_tokens or {}
+        # Templates written for Hugging Face expect arguments as an object, unless they say what to do with a string.
+        self._parses_arguments = _READS_ARGUMENTS_AS_TEXT.search(text) is None
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationBlock]
+        )
         environment.filters["tojson"] = _to_json
         environment.globals["raise_exception"] = _refuse
         environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
-        self._special_tokens = special_tokens or {}
-        self._template = environment.from_string(text)
+        try:
+            self._template = environment.from_string(text)
+        except TemplateError as error:
+            raise InvalidInput(f"the chat template is not valid Jinja: {error}; repair {TEMPLATE_FILE}") from error
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, ask_for_reply: bool = True) -> str:
         """The conversation as text; with `ask_for_reply` it ends where the assistant is to begin."""
+        shown = [self._shown(message, position) for position, message in enumerate(messages)]
         try:
             return self._template.render(
-                messages=[_for_template(message) for message in messages],
+                messages=shown,
                 tools=[tool.wire() for tool in tools] or None,
                 add_generation_prompt=ask_for_reply,
-                **self._special_tokens,
+                **self.special_tokens,
             )
-        except TemplateError as error:
+        except Exception as error:
+            # A template is a program that came with the model: what it cannot digest, it fails on in any way it likes.
             raise InvalidInput(f"the model's chat template refuses this conversation: {error}") from error
+
+    def _shown(self, message: Message, position: int) -> dict[str, Any]:
+        """The message as templates expect it: text as one string, and a `content` in any case."""
+        shown = message.wire()
+        if isinstance(message.content, list):
+            shown["content"] = _text_of(message.content, position)
+        shown.setdefault("content", None)
+        if self._parses_arguments:
+            for call in shown.get("tool_calls") or ():
+                call["function"]["arguments"] = _as_object(call["function"]["arguments"])
+        return shown
 
 
 class ChatTokenizer:
@@ -57,7 +81,15 @@ class ChatTokenizer:
         path = folder / "tokenizer.json"
         if not path.is_file():
             raise ModelFileBroken(f"{folder.name}: tokenizer.json is missing; pull the model again")
-        self.tokenizer = Tokenizer.from_file(str(path))
+        try:
+            self.tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # `tokenizers` raises nothing more exact.
+            raise ModelFileBroken(
+                f"{folder.name}: tokenizer.json is damaged ({error}); pull the model again"
+            ) from error
+        # Some models ship with a length to cut or pad to: a prompt is never cut in silence.
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
         self.template = template or read_template(folder)
 
     def with_template(self, template: ChatTemplate) -> "ChatTokenizer":
@@ -80,7 +112,15 @@ class ChatTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Ids of text that already carries its special tokens."""
-        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
+        return list(self.encoding(text).ids)
+
+    def encoding(self, text: str) -> Encoding:
+        """As `encode`, with the character offsets of every token."""
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise InvalidInput(f"the conversation holds half a character (a lone surrogate): {error}") from error
+        return self.tokenizer.encode(text, add_special_tokens=False)
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
         """Text of ids."""
@@ -95,7 +135,7 @@ def read_template(folder: Path) -> ChatTemplate:
     """The chat template of a model or adapter folder."""
     config_path = folder / "tokenizer_config.json"
     config = json.loads(config_path.read_text()) if config_path.is_file() else {}
-    specials = {name: _token_text(config[name]) for name in ("bos_token", "eos_token", "unk_token") if config.get(name)}
+    specials = {name: _token_text(config[name]) for name in _SPECIAL_TOKENS if config.get(name)}
     path = folder / TEMPLATE_FILE
     text = path.read_text() if path.is_file() else config.get("chat_template")
     if not isinstance(text, str):
@@ -103,21 +143,44 @@ def read_template(folder: Path) -> ChatTemplate:
     return ChatTemplate(text, specials)
 
 
-def _for_template(message: Message) -> dict[str, Any]:
-    # Templates written for Hugging Face expect arguments as an object and text content as a string.
-    rendered = message.wire()
-    if isinstance(message.content, list):
-        rendered["content"] = message.text
-    rendered.setdefault("content", None)
-    return rendered
+class _GenerationBlock(Extension):
+    """`{% generation %}`, by which some templates mark replies: we find them otherwise, and render what is inside."""
+
+    tags = {"generation"}  # noqa: RUF012
+
+    def parse(self, parser: Parser) -> list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _text_of(parts: Sequence[dict[str, Any]], position: int) -> str:
+    for part in parts:
+        if part.get("type") != "text" or not isinstance(part.get("text"), str):
+            raise InvalidInput(
+                f"message {position} has a {part.get('type')!r} part that is not text; this model reads text only"
+            )
+    return "".join(part["text"] for part in parts)
+
+
+def _as_object(arguments: str) -> Any:
+    try:
+        return json.loads(arguments)
+    except ValueError:
+        return arguments
 
 
 def _token_text(token: str | dict[str, Any]) -> str:
     return token if isinstance(token, str) else str(token["content"])
 
 
-def _to_json(value: Any, **options: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, **options)
+def _to_json(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
 
 def _refuse(message: str) -> NoReturn:

@@ -42,7 +42,8 @@ def mask_conversation(
     for position, message in enumerate(messages):
         if not learn(message):
             continue
-        shown = _continued(template.render(messages[:position], tools), rendered, position)
+        asking = message.role == "assistant"
+        shown = _continued(template.render(messages[:position], tools, ask_for_reply=asking), rendered, position)
         answered = template.render(messages[: position + 1], tools, ask_for_reply=False)
         context = tokenizer.encode(shown)
         target, rest = _cut_at_stop(tokenizer, _continued(answered, rendered + shown, position))
@@ -65,10 +66,10 @@ def _continued(text: str, before: str, position: int) -> str:
 
 def _cut_at_stop(tokenizer: ChatTokenizer, written: str) -> tuple[list[int], str]:
     """The target's ids up to its stop token, and the text (a newline, mostly) that follows it."""
-    ids = tokenizer.encode(written)
-    for position, token in enumerate(ids):
+    encoding = tokenizer.encoding(written)
+    for position, token in enumerate(encoding.ids):
         if token in tokenizer.stop_ids:
-            return ids[: position + 1], tokenizer.decode(ids[position + 1 :], keep_special=True)
+            return encoding.ids[: position + 1], written[encoding.offsets[position][1] :]
     raise InvalidInput(
         "the chat template does not end an assistant turn with a stop token: the model could not learn to stop"
     )

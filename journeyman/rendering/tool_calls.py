@@ -12,7 +12,7 @@ from typing import Any
 from journeyman.records import FunctionCall, Message, ToolCall, new_id
 
 OPENING = "<tool_call>"
-_CALL = re.compile(r"<tool_call>\s*(.*?)\s*(?:</tool_call>|\Z)", re.DOTALL)
+_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
 _SIGNATURE = re.compile(r"(?P<name>[\w.-]+)\s*(?P<arguments>\{.*\})", re.DOTALL)
 
 
@@ -22,7 +22,7 @@ def read_reply(text: str) -> Message:
     words: list[str] = []
     end = 0
     for found in _CALL.finditer(text):
-        function = _function(found.group(1))
+        function = _function(found.group(1).strip())
         if function is None:
             continue
         words.append(text[end : found.start()])
@@ -32,7 +32,7 @@ def read_reply(text: str) -> Message:
     said = "".join(words)
     if not calls:
         return Message(role="assistant", content=said)
-    return Message(role="assistant", content=said.strip() or None, tool_calls=tuple(calls))
+    return Message(role="assistant", content=said or None, tool_calls=tuple(calls))
 
 
 def may_hold_call(text: str) -> int:
@@ -57,8 +57,10 @@ def _function(written: str) -> FunctionCall | None:
     if not isinstance(parsed, dict) or not isinstance(parsed.get("name"), str):
         return None
     arguments = parsed.get("arguments", parsed.get("parameters", {}))
-    if isinstance(arguments, str):
+    if isinstance(arguments, str) and _is_object(arguments):
         return FunctionCall(name=parsed["name"], arguments=arguments)
+    if not isinstance(arguments, dict):
+        return None
     return FunctionCall(name=parsed["name"], arguments=json.dumps(arguments, ensure_ascii=False))
 
 

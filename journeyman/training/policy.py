@@ -22,6 +22,7 @@ class Policy:
     """
 
     def __init__(self, model_folder: Path, config: SFTConfig) -> None:
+        self._base_name = model_folder.name
         torch.manual_seed(config.seed)
         base = load_weights(model_folder, choose_dtype(config.precision))
         base.config._attn_implementation = attention.NAME
@@ -85,7 +86,13 @@ class Policy:
         self.publish()
 
     def save_adapter(self, folder: Path, template: ChatTemplate) -> None:
-        """Write the adapter in PEFT's format, with the chat template it learned under."""
+        """Write the adapter in PEFT's format, with the chat template it learned under.
+
+        The same weights give the same bytes on every machine: an adapter is known by their hash.
+        """
+        lora = self.network.peft_config["default"]
+        lora.target_modules = sorted(lora.target_modules)
+        lora.base_model_name_or_path = self._base_name
         self.network.save_pretrained(folder, safe_serialization=True)
         # PEFT adds a model card that names the base model's folder on this machine: nothing of ours reads it.
         (folder / "README.md").unlink(missing_ok=True)

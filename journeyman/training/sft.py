@@ -4,6 +4,7 @@ The loss is the mean over every target token of an optimiser step, however its r
 """
 
 import math
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -62,17 +63,18 @@ class Trainer:
     def train(self, log: Log) -> None:
         """Run to the end, or until validation stops improving. Afterwards the policy holds its best weights.
 
-        A KeyboardInterrupt leaves a checkpoint of the last finished step behind and is raised again.
+        A KeyboardInterrupt that `log` raises stops the run between two steps and leaves a checkpoint of where it
+        stands. One that strikes inside a step leaves the last checkpoint: half a step must never be saved.
         """
-        try:
-            while not self._is_finished():
-                report = self._step()
+        while not self._is_finished():
+            report = self._step()
+            try:
                 log(report)
-                if self.progress.step % self.config.checkpoint_every == 0:
-                    self.save()
-        except KeyboardInterrupt:
-            self.save()
-            raise
+            except KeyboardInterrupt:
+                self.save()
+                raise
+            if self.progress.step % self.config.checkpoint_every == 0:
+                self.save()
         self.save()
         self.policy.restore(self._best)
 
@@ -82,6 +84,10 @@ class Trainer:
             self.progress, self.policy.state(), self._best, self._optimizer.state_dict(), torch.get_rng_state()
         )
         save_checkpoint(self._checkpoints, state)
+
+    def discard_checkpoints(self) -> None:
+        """Give the space back, once the adapter is kept elsewhere."""
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
 
     def _step(self) -> StepReport:
         started = time.monotonic()

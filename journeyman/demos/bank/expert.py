@@ -219,9 +219,9 @@ def _dispute(conversation: Conversation) -> Step:
     wanted = amounts(conversation.request)
     payments = [payment for page in pages for payment in page["payments"]]
     matches = [payment for payment in payments if payment[2] in wanted] if wanted else []
-    matches = matches or [payment for payment in payments if not wanted and payment[1] in conversation.request]
+    matches = matches or [payment for payment in payments if not wanted and payment[0] in conversation.request]
     if matches:
-        transaction, merchant, cents = matches[0]
+        merchant, transaction, cents = matches[0]
         if conversation.results("dispute_transaction"):
             return f"I have disputed the payment of €{euros(cents)} to {merchant}. {MORE}"
         return "dispute_transaction", {"transaction": transaction}

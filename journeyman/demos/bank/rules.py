@@ -37,7 +37,7 @@ def own_things_only(case: Case, log: Sequence[Event]) -> str | None:
             used = {value for value in event.arguments.values() if isinstance(value, str)}
             if not used <= known:
                 return f"{event.tool} on {', '.join(sorted(used - known))}, which was not looked up for this customer"
-            known |= {payment[0] for payment in event.result.get("payments", ())}
+            known |= {payment[1] for payment in event.result.get("payments", ())}
     return None
 
 

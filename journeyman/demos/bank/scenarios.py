@@ -19,16 +19,16 @@ from journeyman.errors import InvalidInput
 from journeyman.records import Scenario
 
 DECK = {
-    "balance": 4,
+    "balance": 3,
     "dispute": 3,
     "dispute_page_2": 2,
-    "freeze": 3,
+    "freeze": 2,
     "transfer": 3,
     "transfer_refused": 2,
-    "same_name": 2,
+    "same_name": 3,
     "timeout": 2,
     "investment": 2,
-    "hand_over": 2,
+    "hand_over": 3,
     "wrong_birth_date": 1,
     "unverified": 1,
     "two_goals": 3,

@@ -72,7 +72,7 @@ def written(result: Result) -> str:
 
 def _find_customer(bank: Bank, name: str) -> Result:
     found = bank.rows("select id, city from customers where lower(name) = ? order by id", name.strip().lower())
-    return {"customers": dict(found)}
+    return {"matches": len(found), "customers": dict(found)}
 
 
 def _verify_identity(bank: Bank, customer: str, birth_date: str) -> Result:
@@ -94,7 +94,7 @@ def _get_balance(bank: Bank, account: str) -> Result:
 def _list_transactions(bank: Bank, account: str, page: int) -> Result:
     if _cents_on(bank, account) is None:
         return {"error": f"unknown account {account}"}
-    rows = bank.rows("select id, merchant, cents from transactions where account = ? order by position", account)
+    rows = bank.rows("select merchant, id, cents from transactions where account = ? order by position", account)
     start = (page - 1) * PAGE
     if not 0 <= start < len(rows):
         return {"error": f"no page {page}"}
@@ -110,11 +110,11 @@ def _freeze_card(bank: Bank, card: str) -> Result:
 
 
 def _dispute_transaction(bank: Bank, transaction: str) -> Result:
-    row = bank.row("select disputed from transactions where id = ?", transaction)
+    row = bank.row("select merchant, cents from transactions where id = ?", transaction)
     if row is None:
         return {"error": f"unknown transaction {transaction}"}
     bank.rows("update transactions set disputed = 1 where id = ?", transaction)
-    return {"ok": True}
+    return {"ok": True, "merchant": row[0], "cents": row[1]}
 
 
 def _transfer(bank: Bank, from_account: str, to_account: str, cents: int) -> Result:

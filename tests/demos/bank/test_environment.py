@@ -52,7 +52,7 @@ async def test_several_calls_in_one_message_run_in_order() -> None:
     )
     observation = await played.step(both)
     assert [(message.tool_call_id, message.text) for message in observation.messages] == [
-        ("a", '{"customers":{}}'),
+        ("a", '{"matches":0,"customers":{}}'),
         ("b", '{"error":"no tool named fly"}'),
         ("c", '{"error":"arguments are not valid JSON"}'),
     ]

@@ -16,7 +16,7 @@ def bank():
 
 def test_a_customer_is_found_verified_and_served(bank: Bank) -> None:
     customer, name, birth_date, city = bank.rows("select id, name, birth_date, city from customers")[2]
-    assert run_tool(bank, "find_customer", {"name": name.upper()}) == {"customers": {customer: city}}
+    assert run_tool(bank, "find_customer", {"name": name.upper()}) == {"matches": 1, "customers": {customer: city}}
     assert run_tool(bank, "verify_identity", {"customer": customer, "birth_date": "1900-01-01"}) == {"ok": False}
     verified = run_tool(bank, "verify_identity", {"customer": customer, "birth_date": birth_date})
     assert set(verified["accounts"]) == {"checking", "savings"}

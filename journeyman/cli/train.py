@@ -1,0 +1,204 @@
+"""`journeyman train`: fine-tune an adapter, go on with a run that was cut short, and list the runs."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from pydantic import ValidationError
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+from rich.table import Table
+from rich.text import Text
+
+from journeyman.cli.thread import harmless
+from journeyman.config import Settings
+from journeyman.errors import InvalidInput
+from journeyman.records import Run, SFTConfig
+from journeyman.store.sql import open_store
+from journeyman.store.store import Store
+from journeyman.worker import create_run, execute, find_run, find_unfinished, last_event, last_point, standing
+
+if TYPE_CHECKING:
+    from journeyman.training.sft import StepReport
+
+app = typer.Typer(help="Fine-tune adapters, and look at the runs.", no_args_is_help=True)
+
+BASE = "smollm2-135m"
+INTERRUPTED = 130
+"""Exit code of a command that Ctrl-C ended, as shells count it."""
+SHORT_ID = 8
+"""How much of an id's end is shown; `--resume` takes any start or end that only one run has."""
+PLAIN_LINES = 20
+"""About how many progress lines a whole run prints where there is no terminal."""
+
+
+def _with_tuning(command: Callable[..., None]) -> Callable[..., None]:
+    """Give a command an option for each field of the config that is not its own parameter.
+
+    An option that was not given is None: defaults have one home, the config, and `--resume` can tell what was given.
+    """
+    signature = inspect.signature(command)
+    own = [parameter for parameter in signature.parameters.values() if parameter.kind != parameter.VAR_KEYWORD]
+    options = []
+    for name, field in SFTConfig.model_fields.items():
+        if name not in signature.parameters:
+            option = typer.Option(help=f"{str(field.description).rstrip('.')} ({field.default}).")
+            kind = Annotated[field.annotation | None, option]  # type: ignore[operator]
+            options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+    command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+    return command
+
+
+@app.command("sft")
+@_with_tuning
+def train_sft(
+    dataset: Annotated[
+        str | None, typer.Argument(help="A dataset's name (the newest version), or name@version.")
+    ] = None,
+    base: Annotated[str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")] = None,
+    name: Annotated[str | None, typer.Option(help="What to call the adapter (the dataset's name).")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Go on with a run that was cut short: its id, a start or an end of it, or last."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option(min=1, help="Threads to compute on; PyTorch chooses if absent.")
+    ] = None,
+    **tuning: Any,
+) -> None:
+    """Fine-tune an adapter on a dataset; the loss is on assistant messages only. Ctrl-C stops it at a checkpoint."""
+    own = {"dataset": dataset, "base": base, "name": name, "threads": threads}
+    given = {option: value for option, value in (own | tuning).items() if value is not None}
+    settings = Settings().model_copy(update={"threads": given.pop("threads")} if threads else {})
+    with closing(open_store(settings)) as store:
+        if resume is None:
+            run = create_run(settings, store, _config(given))
+            _hint_at_unfinished(store, run)
+        else:
+            _refuse_beside_resume(given)
+            run = find_run(store, resume)
+        _carry_out(settings, store, run)
+
+
+@app.command("list")
+def list_runs(limit: Annotated[int, typer.Option(min=1, help="How many to show, newest first.")] = 20) -> None:
+    """List the runs, newest first: how each stands, and what it came to."""
+    table = Table(box=None, header_style="dim", pad_edge=False)
+    for heading in ("run", "started (UTC)", "status"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("dataset", "base", "adapter"):
+        table.add_column(heading)
+    for heading in ("step", "loss"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    table.add_column("outcome")
+    with closing(open_store(Settings())) as store:
+        runs = store.find(Run, limit=limit)
+        for run in runs:
+            table.add_row(*_cells(store, run))
+    if not runs:
+        typer.echo("No run yet. Start one: journeyman train sft DATASET")
+        return
+    Console().print(table)
+
+
+def _carry_out(settings: Settings, store: Store, run: Run) -> None:
+    """Execute a run under a live progress line, then say what came of it and what to do next."""
+    config = SFTConfig.model_validate(run.config)
+    typer.echo(f"Run {short_id(run)}: {config.base} learns {config.dataset} as {config.name}")
+    try:
+        with _progress() as show:
+            adapter = execute(settings, store, run, show)
+    except KeyboardInterrupt:
+        typer.echo(f"Stopped. To go on: journeyman train sft --resume {short_id(run)}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    outcome = last_event(store, run)
+    typer.echo(f"Trained {outcome.detail if outcome else adapter.id}")
+    if adapter.name != config.name:
+        typer.echo(f"These very weights were registered before, so the adapter keeps its name: {adapter.name}")
+    typer.echo(f"The report is {run.path}/report.md. Measure it, with `journeyman up` in another terminal:")
+    typer.echo(f"  journeyman eval --environment bank --models {adapter.base},{adapter.name}")
+
+
+def _config(given: dict[str, Any]) -> SFTConfig:
+    """The config of a new run; InvalidInput names the option that cannot be used."""
+    if "dataset" not in given:
+        raise InvalidInput("which dataset? Name one, or go on with a run that was cut short: --resume RUN")
+    named = {"base": BASE, "name": given["dataset"].partition("@")[0]}
+    try:
+        return SFTConfig.model_validate(named | given)
+    except ValidationError as invalid:
+        problems = "; ".join(f"{_flag(str(error['loc'][0]))}: {error['msg']}" for error in invalid.errors())
+        raise InvalidInput(f"{problems}. Nothing was started") from invalid
+
+
+def _refuse_beside_resume(given: dict[str, Any]) -> None:
+    if given:
+        listed = ", ".join("DATASET" if option == "dataset" else _flag(option) for option in given)
+        raise InvalidInput(f"--resume goes on exactly as the run began; leave out {listed}, or start a new run")
+
+
+def _hint_at_unfinished(store: Store, run: Run) -> None:
+    unfinished = find_unfinished(store, run)
+    if unfinished:
+        typer.echo(
+            f"A run of this very config was cut short; to go on with it, stop this one (Ctrl-C) and use: "
+            f"journeyman train sft --resume {short_id(unfinished)}",
+            err=True,
+        )
+
+
+@contextmanager
+def _progress() -> Iterator[Callable[["StepReport"], None]]:
+    """One live line on a terminal; elsewhere a plain line every few steps."""
+    console = Console(stderr=True)
+    validation = ""
+
+    def said(report: "StepReport") -> str:
+        nonlocal validation
+        if report.validation_loss is not None:
+            validation = f"validation {report.validation_loss:.4f}  "
+        left = f"{int(report.seconds_left) // 60}:{int(report.seconds_left) % 60:02}"
+        return f"loss {report.loss:.4f}  {validation}{report.tokens_per_second:,.0f} tokens/s  {left} left"
+
+    if not console.is_terminal:
+
+        def print_some(report: "StepReport") -> None:
+            line = f"step {report.step}/{report.steps}  {said(report)}"
+            every = max(1, report.steps // PLAIN_LINES)
+            if report.step in (1, report.steps) or report.step % every == 0:
+                typer.echo(line, err=True)
+
+        yield print_some
+        return
+    columns = (TextColumn("step"), MofNCompleteColumn(), BarColumn(), TextColumn("{task.description}", markup=False))
+    with Progress(*columns, console=console) as bar:
+        task = bar.add_task("loading the model", total=None)
+        yield lambda report: bar.update(task, completed=report.step, total=report.steps, description=said(report))
+
+
+def _cells(store: Store, run: Run) -> tuple[str | Text, ...]:
+    event, point = last_event(store, run), last_point(store, run)
+    return (
+        short_id(run),
+        f"{run.at:%Y-%m-%d %H:%M:%S}",
+        standing(store, run),
+        Text(str(run.config["dataset"])),
+        Text(str(run.config["base"])),
+        Text(str(run.config["name"])),
+        str(point.step) if point else "-",
+        f"{point.values['loss']:.4f}" if point else "-",
+        Text(harmless(event.detail)) if event else "",
+    )
+
+
+def short_id(run: Run) -> str:
+    """The end of a run's id: it tells runs apart, where the beginning is the time."""
+    return run.id[-SHORT_ID:]
+
+
+def _flag(option: str) -> str:
+    return f"--{option.replace('_', '-')}"

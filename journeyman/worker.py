@@ -66,7 +66,9 @@ def create_run(settings: Settings, store: Store, config: SFTConfig) -> Run:
     # torch takes seconds to import and is not part of every installation: whoever only lists runs never pays for it.
     from journeyman.training.threads import use_threads
 
-    pinned = config.model_copy(update={"dataset": f"{dataset.name}@{dataset.version}"})
+    # Names that mean the same tomorrow, and in another folder.
+    base = config.base if model.parent == settings.models.resolve() else str(model)
+    pinned = config.model_copy(update={"dataset": f"{dataset.name}@{dataset.version}", "base": base})
     id = new_id()
     run = Run(
         id=id,
@@ -82,7 +84,7 @@ def create_run(settings: Settings, store: Store, config: SFTConfig) -> Run:
 
 
 def execute(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
-    """Do what a run is asked to do, from its last checkpoint on: however often it is cut short, the weights are the same.
+    """Do what a run is asked to do, from its last checkpoint on; cut short or not, it ends with the same weights.
 
     SIGINT and SIGTERM stop it after the step in progress, with a KeyboardInterrupt; a second one stops it at once.
     Refused when another process executes it, InvalidInput when it is finished or what it learns from has changed.
@@ -141,7 +143,7 @@ def find_unfinished(store: Store, run: Run) -> Run | None:
         for other in store.find(Run)
         if other.id != run.id and (other.config, other.base_version) == (run.config, run.base_version)
     )
-    return next((other for other in same if standing(store, other) not in ("finished", "running")), None)
+    return next((other for other in same if standing(store, other) in ("stopped", "killed")), None)
 
 
 def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:

@@ -23,6 +23,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("gateway", "dashboard"),
     ("app", "worker", "client", "demos"),
     ("cli",),
+    ("__main__",),
 )
 ROW = {package: number for number, row in enumerate(ROWS) for package in row}
 NEEDS_TORCH = ("journeyman.training", "journeyman.engines.local")

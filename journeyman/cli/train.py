@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
 
-from journeyman.cli.thread import harmless
+from journeyman.cli.thread import one_line
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput
 from journeyman.records import Run, SFTConfig
@@ -45,8 +45,9 @@ def _with_tuning(command: Callable[..., None]) -> Callable[..., None]:
     for name, field in SFTConfig.model_fields.items():
         if name not in signature.parameters:
             option = typer.Option(help=f"{str(field.description).rstrip('.')} ({field.default}).")
-            kind = Annotated[field.annotation | None, option]  # type: ignore[operator]
-            options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=kind))
+            kind: Any = field.annotation
+            taken = Annotated[kind | None, option]
+            options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=taken))
     command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
     return command
 
@@ -55,31 +56,29 @@ def _with_tuning(command: Callable[..., None]) -> Callable[..., None]:
 @_with_tuning
 def train_sft(
     dataset: Annotated[
-        str | None, typer.Argument(help="A dataset's name (the newest version), or name@version.")
+        str | None, typer.Argument(help="A dataset's name (its newest version), or name@version.")
     ] = None,
     base: Annotated[str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")] = None,
     name: Annotated[str | None, typer.Option(help="What to call the adapter (the dataset's name).")] = None,
     resume: Annotated[
         str | None,
-        typer.Option(
-            metavar="RUN", help="Go on with a run that was cut short: its id, a start or an end of it, or last."
-        ),
+        typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last."),
     ] = None,
     threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads to compute on; PyTorch chooses if absent.")
+        int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")
     ] = None,
     **tuning: Any,
 ) -> None:
     """Fine-tune an adapter on a dataset; the loss is on assistant messages only. Ctrl-C stops it at a checkpoint."""
-    own = {"dataset": dataset, "base": base, "name": name, "threads": threads}
-    given = {option: value for option, value in (own | tuning).items() if value is not None}
-    settings = Settings().model_copy(update={"threads": given.pop("threads")} if threads else {})
+    wanted = {"dataset": dataset, "base": base, "name": name, **tuning}
+    given = {option: value for option, value in wanted.items() if value is not None}
+    settings = Settings().model_copy(update={} if threads is None else {"threads": threads})
     with closing(open_store(settings)) as store:
         if resume is None:
             run = create_run(settings, store, _config(given))
             _hint_at_unfinished(store, run)
         else:
-            _refuse_beside_resume(given)
+            _refuse_beside_resume(given if threads is None else given | {"threads": threads})
             run = find_run(store, resume)
         _carry_out(settings, store, run)
 
@@ -90,8 +89,7 @@ def list_runs(limit: Annotated[int, typer.Option(min=1, help="How many to show, 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("run", "started (UTC)", "status"):
         table.add_column(heading, no_wrap=True)
-    for heading in ("dataset", "base", "adapter"):
-        table.add_column(heading)
+    table.add_column("dataset")
     for heading in ("step", "loss"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("outcome")
@@ -120,7 +118,7 @@ def _carry_out(settings: Settings, store: Store, run: Run) -> None:
     if adapter.name != config.name:
         typer.echo(f"These very weights were registered before, so the adapter keeps its name: {adapter.name}")
     typer.echo(f"The report is {run.path}/report.md. Measure it, with `journeyman up` in another terminal:")
-    typer.echo(f"  journeyman eval --environment bank --models {adapter.base},{adapter.name}")
+    typer.echo(f"  journeyman eval --environment ENVIRONMENT --models {adapter.base},{adapter.name}")
 
 
 def _config(given: dict[str, Any]) -> SFTConfig:
@@ -186,12 +184,10 @@ def _cells(store: Store, run: Run) -> tuple[str | Text, ...]:
         short_id(run),
         f"{run.at:%Y-%m-%d %H:%M:%S}",
         standing(store, run),
-        Text(str(run.config["dataset"])),
-        Text(str(run.config["base"])),
-        Text(str(run.config["name"])),
+        one_line(str(run.config["dataset"])),
         str(point.step) if point else "-",
         f"{point.values['loss']:.4f}" if point else "-",
-        Text(harmless(event.detail)) if event else "",
+        one_line(event.detail if event else ""),
     )
 
 

@@ -1,13 +1,12 @@
 """`journeyman up`: the gateway, and the local engine behind it, until Ctrl-C."""
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from journeyman.app import run, serve
 from journeyman.config import Settings
-from journeyman.errors import ModelFileBroken
+from journeyman.engines.models import find_model
 
 NO_MODEL = "none"
 
@@ -23,23 +22,12 @@ def up(
     """Serve the OpenAI API on this machine, capturing every call."""
     given = {"host": host, "port": port, "threads": threads}
     settings = Settings().model_copy(update={key: value for key, value in given.items() if value is not None})
-    folder = None if model == NO_MODEL else model_folder(settings, model)
+    folder = None if model == NO_MODEL else find_model(settings, model)
     name = folder.name if folder else ""
     if folder:
         typer.echo(f"Starting the engine of {name} …")
     run(serve(settings, folder, name, ready=lambda url: typer.echo(welcome(settings, url, name))))
     typer.echo("Stopped; every captured call is stored.")
-
-
-def model_folder(settings: Settings, model: str) -> Path:
-    """The folder of a model's weights: the model is a folder itself, or the name of one that was pulled."""
-    for folder in (settings.models / model, Path(model).expanduser()):
-        if (folder / "config.json").is_file():
-            return folder.resolve()
-    raise ModelFileBroken(
-        f"there is no model {model!r} here, neither pulled nor as a folder with a config.json; get it with "
-        f"`journeyman models pull {model}`, or serve providers only with --model none"
-    )
 
 
 def welcome(settings: Settings, url: str, name: str) -> str:

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Sequence
+from typing import Any
 
 from openai import AsyncOpenAI
 
@@ -32,13 +33,13 @@ class StockClientEngine:
         if tags:
             headers[TAGS] = write_tags(tags)
         started = time.monotonic()
-        answer = await self._client.chat.completions.create(  # type: ignore[call-overload]
-            model=model,
-            messages=[message.wire() for message in messages],
-            tools=[tool.wire() for tool in tools],
-            extra_headers=headers,
+        body: dict[str, Any] = {
+            "model": model,
+            "messages": [message.wire() for message in messages],
+            "tools": [tool.wire() for tool in tools],
             **sampling.wire(),
-        )
+        }
+        answer = await self._client.chat.completions.create(**body, extra_headers=headers)
         completion = read_completion(answer.model_dump(exclude_unset=True))
         return Reply(
             choices=completion.read_choices(),

@@ -108,7 +108,9 @@ class Demo:
         await self._tell_outcomes(base_url, served)
         solved = sum(trajectory.score("success") == 1 for trajectory in served)
         failed = sum(trajectory.error is not None for trajectory in served)
-        self.console.print(f"  solved {solved} of {len(served)}, {failed} ended in an error; each outcome went in as feedback")
+        self.console.print(
+            f"  solved {solved} of {len(served)}, {failed} ended in an error; outcomes went in as feedback"
+        )
         if not solved:
             reason = next((t.error for t in served if t.error), "no conversation met its goal")
             raise StepFailed(f"the incumbent solved nothing, so there is nothing to learn from: {reason}")

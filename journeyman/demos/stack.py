@@ -28,8 +28,8 @@ def run_command(arguments: list[str], environment: Mapping[str, str]) -> None:
     ended = subprocess.run([sys.executable, "-m", "journeyman", *arguments], env={**os.environ, **environment})
     if ended.returncode:
         raise StepFailed(
-            f"`journeyman {' '.join(arguments)}` ended with exit code {ended.returncode}; what was captured and trained "
-            f"until then is kept in {environment['JOURNEYMAN_HOME']}"
+            f"`journeyman {' '.join(arguments)}` ended with exit code {ended.returncode}; what was captured and "
+            f"trained until then is kept in {environment['JOURNEYMAN_HOME']}"
         )
 
 
@@ -80,7 +80,9 @@ def _announced_url(process: subprocess.Popen[str], module: list[str], log: Path,
             line = None
         if line is None:
             said = "\n".join(log.read_text().splitlines()[-5:])
-            raise StepFailed(f"waited up to {timeout:g} s for `{' '.join(module)}` to say where it listens; its log ends:\n{said}")
+            raise StepFailed(
+                f"waited up to {timeout:g} s for `{' '.join(module)}` to say where it listens; its log ends:\n{said}"
+            )
         found = re.search(r"http://[\w.:\[\]]+", line)
         if found:
             return found.group()

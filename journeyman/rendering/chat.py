@@ -1,4 +1,4 @@
-"""A model's tokenizer and chat template: the one place where conversations become token ids, in serving and training."""
+"""A model's tokenizer and chat template: the one place where conversations become tokens, for serving and training."""
 
 import hashlib
 import json
@@ -92,20 +92,21 @@ class ChatTokenizer:
         self.tokenizer.no_padding()
         self.template = template or read_template(folder)
 
-    def with_template(self, template: ChatTemplate) -> "ChatTokenizer":
-        """The same tokenizer under another template (an adapter's own)."""
-        if template.version == self.template.version:
+    def for_adapter(self, folder: Path) -> "ChatTokenizer":
+        """The same tokenizer under the template that the adapter in `folder` learned with, if it brings one."""
+        path = folder / TEMPLATE_FILE
+        if not path.is_file() or (text := path.read_text()) == self.template.text:
             return self
         other = ChatTokenizer.__new__(ChatTokenizer)
-        other.folder, other.tokenizer, other.template = self.folder, self.tokenizer, template
+        other.folder, other.tokenizer = self.folder, self.tokenizer
+        other.template = ChatTemplate(text, self.template.special_tokens)
         return other
 
     @cached_property
     def stop_ids(self) -> frozenset[int]:
         """Ids that end a reply: the end-of-sequence ids of the model's generation settings."""
         for name in ("generation_config.json", "config.json"):
-            path = self.folder / name
-            found = json.loads(path.read_text()).get("eos_token_id") if path.is_file() else None
+            found = _read_json(self.folder / name).get("eos_token_id")
             if found is not None:
                 return frozenset(found if isinstance(found, list) else [found])
         raise ModelFileBroken(f"{self.folder.name}: no end-of-sequence token is configured in config.json")
@@ -132,15 +133,25 @@ class ChatTokenizer:
 
 
 def read_template(folder: Path) -> ChatTemplate:
-    """The chat template of a model or adapter folder."""
-    config_path = folder / "tokenizer_config.json"
-    config = json.loads(config_path.read_text()) if config_path.is_file() else {}
+    """The chat template of a model folder."""
+    config = _read_json(folder / "tokenizer_config.json")
     specials = {name: _token_text(config[name]) for name in _SPECIAL_TOKENS if config.get(name)}
     path = folder / TEMPLATE_FILE
     text = path.read_text() if path.is_file() else config.get("chat_template")
     if not isinstance(text, str):
         raise ModelFileBroken(f"{folder.name}: it has no chat template; add a {TEMPLATE_FILE} to its folder")
     return ChatTemplate(text, specials)
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    """The object in a JSON file; an empty one when there is no such file."""
+    if not path.is_file():
+        return {}
+    try:
+        found: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ModelFileBroken(f"{path.parent.name}: {path.name} is damaged ({error}); pull the model again") from error
+    return found
 
 
 class _GenerationBlock(Extension):

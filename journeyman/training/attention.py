@@ -28,7 +28,7 @@ def attend(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Each row sees the shared prefix and its own past; softmax in float32.
+    """Each row sees the shared prefix and its own past.
 
     `query` is [1, heads, tokens, size], `key` and `value` [1, key heads, tokens, size];
     returns [1, tokens, heads, size].
@@ -53,14 +53,14 @@ def attend(
 def _mix(
     query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, scaling: float, sliding_window: int | None
 ) -> torch.Tensor:
-    """[heads, length, size] over [key heads, seen, size]: the query heads that share a key head stand as one sequence."""
+    """[heads, length, size] over [key heads, seen, size]: query heads that share a key head stand as one sequence."""
     heads, length, size = query.shape
     key_heads, seen, _ = key.shape
     groups = heads // key_heads
     bias = _bias(length, seen, groups, sliding_window, query.dtype, query.device)
     grouped = query.reshape(key_heads, groups * length, size)
     scores = torch.baddbmm(bias, grouped, key.transpose(1, 2), alpha=scaling)
-    weights = torch.softmax(scores, dim=-1, dtype=torch.float32).to(query.dtype)
+    weights = torch.softmax(scores, dim=-1)
     return torch.bmm(weights, value).view(heads, length, size)
 
 

@@ -96,7 +96,7 @@ def writing_folder(target: Path) -> Iterator[Path]:
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             raise DiskFull(
                 f"no space left while writing {target.name}; nothing half-written was kept. "
-                "Free some space and start the command again: it goes on from the last checkpoint"
+                "Free some space, then go on from the last checkpoint: journeyman train sft --resume last"
             ) from error
         raise
 

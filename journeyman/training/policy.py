@@ -1,10 +1,12 @@
 """The model that learns: a frozen base with LoRA on every linear layer, through PEFT."""
 
+import warnings
 from pathlib import Path
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import log_softmax
+from transformers.utils.logging import disable_progress_bar
 
 from journeyman.engines.local.model import choose_dtype, load_weights
 from journeyman.errors import InvalidInput
@@ -23,9 +25,11 @@ class Policy:
 
     def __init__(self, model_folder: Path, config: SFTConfig) -> None:
         self._base_name = model_folder.name
+        # The command line has a progress line of its own.
+        disable_progress_bar()
         torch.manual_seed(config.seed)
         base = load_weights(model_folder, choose_dtype(config.precision))
-        base.config._attn_implementation = attention.NAME
+        base.set_attn_implementation(attention.NAME)
         lora = LoraConfig(
             r=config.rank,
             lora_alpha=config.alpha,
@@ -33,7 +37,10 @@ class Policy:
             target_modules="all-linear",
             task_type="CAUSAL_LM",
         )
-        self.network: PeftModel = get_peft_model(base, lora, autocast_adapter_dtype=False)
+        with warnings.catch_warnings():
+            # PEFT reads a property that transformers has renamed.
+            warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
+            self.network: PeftModel = get_peft_model(base, lora, autocast_adapter_dtype=False)
         self.network.train()
         self._computing = {name: value for name, value in self.network.named_parameters() if value.requires_grad}
         self.masters = {name: value.detach().float().clone() for name, value in self._computing.items()}
@@ -93,7 +100,8 @@ class Policy:
         lora = self.network.peft_config["default"]
         lora.target_modules = sorted(lora.target_modules)
         lora.base_model_name_or_path = self._base_name
-        self.network.save_pretrained(folder, safe_serialization=True)
+        # Without being told that embeddings stay as they are, PEFT would look for the base on the hub to compare them.
+        self.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
         # PEFT adds a model card that names the base model's folder on this machine: nothing of ours reads it.
         (folder / "README.md").unlink(missing_ok=True)
         (folder / TEMPLATE_FILE).write_text(template.text)
@@ -101,7 +109,9 @@ class Policy:
     def _check_coverage(self) -> None:
         modules = dict(self.network.named_modules())
         head = self.network.get_output_embeddings()
-        linear = {name for name, module in modules.items() if isinstance(module, torch.nn.Linear) and module is not head}
+        linear = {
+            name for name, module in modules.items() if isinstance(module, torch.nn.Linear) and module is not head
+        }
         missed = {name for name in linear if not ("lora_" in name or name.endswith(".base_layer"))}
         if missed:
             raise InvalidInput(f"no adapter was attached to {len(missed)} linear layers, such as {min(missed)}")

@@ -22,9 +22,10 @@ def learning_rate(config: SFTConfig, step: int, steps: int) -> float:
 
 
 def batch_indices(config: SFTConfig, step: int, rows: int) -> list[int]:
-    """Which rows step `step` learns from: every epoch is a new order, drawn from the seed, and goes through all rows."""
+    """Which rows step `step` learns from: every epoch goes through all rows, in a new order drawn from the seed."""
     start = step * config.batch_rows
-    return [_order(config.seed, position // rows, rows)[position % rows] for position in range(start, start + config.batch_rows)]
+    positions = range(start, start + config.batch_rows)
+    return [_order(config.seed, position // rows, rows)[position % rows] for position in positions]
 
 
 def _order(seed: int, epoch: int, rows: int) -> list[int]:

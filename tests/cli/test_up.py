@@ -1,28 +1,14 @@
-"""Which model `journeyman up` starts, and what it tells."""
+"""What `journeyman up` tells."""
 
 import pytest
 
-from journeyman.cli.up import model_folder, welcome
+from journeyman.cli.up import welcome
 from journeyman.config import Provider, Settings
-from journeyman.errors import ModelFileBroken
 
 
 @pytest.fixture
 def settings(tmp_path):
-    for name in ("home", "models/tiny", "own"):
-        (tmp_path / name).mkdir(parents=True)
-    for name in ("models/tiny", "own"):
-        (tmp_path / name / "config.json").write_text("{}")
-    return Settings(
-        home=tmp_path / "home", models=tmp_path / "models", providers={"acme": Provider(base_url="http://x")}
-    )
-
-
-def test_a_model_is_one_that_was_pulled_or_a_folder(settings, tmp_path):
-    assert model_folder(settings, "tiny") == tmp_path / "models" / "tiny"
-    assert model_folder(settings, str(tmp_path / "own")) == tmp_path / "own"
-    with pytest.raises(ModelFileBroken, match="journeyman models pull huge"):
-        model_folder(settings, "huge")
+    return Settings(home=tmp_path / "home", providers={"acme": Provider(base_url="http://x")})
 
 
 def test_the_welcome_names_what_is_served_and_a_call_to_try(settings):

@@ -17,6 +17,10 @@ import uvicorn
 
 from journeyman.engines.local.model import LocalModel
 from journeyman.engines.local.server import EngineServer
+from journeyman.errors import JourneymanError
+
+_SHUTDOWN_SECONDS = 5
+"""How long replies that are being written may go on after the server was asked to stop."""
 
 
 class _Announced(uvicorn.Server):
@@ -45,9 +49,16 @@ def main() -> None:
         torch.set_num_threads(options.threads)
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
-    model = LocalModel(options.model, precision=options.precision, slots=options.slots, context=options.context)
-    engine = EngineServer(model, options.name)
-    config = uvicorn.Config(engine.app(), options.host, options.port, log_level="warning", access_log=False)
+    try:
+        model = LocalModel(options.model, precision=options.precision, slots=options.slots, context=options.context)
+        engine = EngineServer(model, options.name)
+    except JourneymanError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.exit_code)
+    config = uvicorn.Config(
+        engine.app(), options.host, options.port, log_level="warning", access_log=False,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+    )  # fmt: skip
     try:
         asyncio.run(_Announced(config).serve())
     finally:

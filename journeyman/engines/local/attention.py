@@ -31,7 +31,8 @@ def attend(
 ) -> tuple[torch.Tensor, None]:
     """Write the new keys and values to their slots, and attend to what each request may see.
 
-    `query` is [1, heads, tokens, size], `key` and `value` [1, key heads, tokens, size]; returns [1, tokens, heads, size].
+    `query` is [1, heads, tokens, size], `key` and `value` [1, key heads, tokens, size];
+    returns [1, tokens, heads, size].
     """
     for name in _UNSUPPORTED:
         if options.get(name) is not None:
@@ -80,7 +81,7 @@ def _decode(
     heads, size = query.shape[0], query.shape[2]
     key_heads = keys.shape[1]
     asked = query.new_zeros(last - first, key_heads, heads // key_heads, size)
-    asked[slots - first] = query.transpose(0, 1).unflatten(1, (key_heads, -1))
+    asked[slots - first] = query.transpose(0, 1).reshape(len(parts), key_heads, -1, size)
 
     ends = torch.ones(last - first, dtype=torch.long)
     ends[slots - first] = starts + 1

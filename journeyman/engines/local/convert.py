@@ -1,16 +1,16 @@
-"""Turns what was fetched, a folder or a GGUF file, into a model folder of ours: safetensors, tokenizer.json, template."""
+"""Turns a folder or a GGUF file into a model folder of ours: safetensors, tokenizer.json, a chat template."""
 
 import json
 import re
 import shutil
 import struct
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
+from io import StringIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import torch
-from huggingface_hub.utils import are_progress_bars_disabled, disable_progress_bars, enable_progress_bars
 from safetensors import SafetensorError, safe_open
 from tokenizers import Tokenizer
 from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
@@ -48,20 +48,16 @@ def convert_gguf(source: Path, target: Path) -> str | None:
     """Write a GGUF file as a Hugging Face folder with bfloat16 weights; returns the license that the file names."""
     facts = read_gguf_facts(source)
     where: dict[str, Any] = {"gguf_file": source.name, "local_files_only": True}
+    with _quiet(), _reading(source):
+        # AutoTokenizer would read the whole file once more, to learn a class that is this one anyway.
+        tokenizer = PreTrainedTokenizerFast.from_pretrained(source.parent, **where)
+        # Without `dequantize` the model would call itself quantised, and refuse to be saved.
+        plain = GgufConfig(dequantize=True)
+        network = AutoModelForCausalLM.from_pretrained(
+            source.parent, **where, quantization_config=plain, dtype=torch.bfloat16
+        )
+    target.mkdir()
     with _quiet():
-        with _reading(source):
-            # AutoTokenizer would read the whole file once more, to learn a class that is this one anyway.
-            tokenizer = PreTrainedTokenizerFast.from_pretrained(source.parent, **where)
-            plain = GgufConfig(dequantize=True)
-            network = AutoModelForCausalLM.from_pretrained(
-                source.parent, **where, quantization_config=plain, dtype=torch.float32
-            )
-        network.to(torch.bfloat16)
-        # It still calls itself quantised, and would refuse to be saved.
-        for holder, attribute in ((network, "hf_quantizer"), (network.config, "quantization_config")):
-            if hasattr(holder, attribute):
-                delattr(holder, attribute)
-        target.mkdir()
         network.save_pretrained(target)
         tokenizer.save_pretrained(target)
     if facts.get("tokenizer.ggml.pre") == "smollm":
@@ -152,17 +148,11 @@ def _reading(path: Path) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """No progress bars and no advice from transformers: the pull prints its own lines."""
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    hub_bars = not are_progress_bars_disabled()
+    """No progress bars and no advice from transformers and gguf: the pull prints its own lines."""
+    verbosity = logging.get_verbosity()
     logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    disable_progress_bars()
     try:
-        yield
+        with redirect_stderr(StringIO()):
+            yield
     finally:
         logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()
-        if hub_bars:
-            enable_progress_bars()

@@ -1,23 +1,25 @@
-"""Gets a model's files from the Hugging Face hub: weights as safetensors only, and only when the hub answers at once."""
+"""Gets a model's files from the Hugging Face hub: weights as safetensors only, and if it answers at once."""
 
 import json
 import queue
 import re
+import sys
 import threading
-import urllib.request
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
-from huggingface_hub import constants, snapshot_download
-from huggingface_hub.utils import build_hf_headers
+from huggingface_hub import constants, get_token, snapshot_download
+from huggingface_hub.utils import disable_progress_bars  # type: ignore[attr-defined]
 
 from journeyman.errors import InvalidInput, UpstreamFailed
 
 PROBE_SECONDS = 5.0
 
-_ID = re.compile(r"[\w.-]+/[\w.-]+")
+_ID = re.compile(r"\w[\w.-]*/\w[\w.-]*")
 _WEIGHTS = re.compile(r"model[\w.-]*\.safetensors(\.index\.json)?")
 _OTHERS = re.compile(r"[\w.-]+\.json|[\w.-]+\.jinja|tokenizer\.model|merges\.txt|README\.md|LICENSE[\w.]*")
 _PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
@@ -45,9 +47,11 @@ def ask_hub(id: str, seconds: float = PROBE_SECONDS) -> HubModel:
     answers: queue.Queue[dict[str, Any] | Exception] = queue.Queue()
 
     def ask() -> None:
-        request = urllib.request.Request(f"{constants.ENDPOINT}/api/models/{id}", headers=build_hf_headers())
+        token = get_token()
+        headers = {"authorization": f"Bearer {token}"} if token else {}
+        request = Request(f"{constants.ENDPOINT}/api/models/{id}", headers=headers)
         try:
-            with urllib.request.urlopen(request, timeout=seconds) as answer:
+            with urlopen(request, timeout=seconds) as answer:
                 answers.put(json.load(answer))
         except (OSError, ValueError) as error:
             answers.put(error)
@@ -59,7 +63,7 @@ def ask_hub(id: str, seconds: float = PROBE_SECONDS) -> HubModel:
     except queue.Empty as error:
         raise UpstreamFailed(f"the Hugging Face hub did not answer within {seconds:g} s") from error
     if isinstance(answer, Exception):
-        raise UpstreamFailed(f"the Hugging Face hub cannot give {id} ({answer})") from answer
+        raise UpstreamFailed(f"the Hugging Face hub cannot give {id} ({_reason(answer)})") from answer
     return HubModel(
         id=id,
         commit=str(answer["sha"]),
@@ -69,8 +73,10 @@ def ask_hub(id: str, seconds: float = PROBE_SECONDS) -> HubModel:
 
 
 def download(model: HubModel, folder: Path) -> None:
-    """The model's files at that commit, into `folder`. A stalled connection fails after huggingface_hub's own timeout."""
+    """The model's files at that commit, into `folder`. huggingface_hub bounds how long a connection may stall."""
     files = wanted_files(model.id, model.files)
+    if not sys.stderr.isatty():
+        disable_progress_bars()
     try:
         snapshot_download(model.id, revision=model.commit, local_dir=folder, allow_patterns=files)
     except OSError as error:
@@ -96,5 +102,10 @@ def wanted_files(what: str, names: Iterable[str]) -> list[str]:
 
 
 def _failed(model: HubModel, error: Exception) -> UpstreamFailed:
-    reason = str(error).strip().partition("\n")[0] or type(error).__name__
-    return UpstreamFailed(f"the download of {model.id} from the Hugging Face hub failed ({reason}); nothing was kept")
+    return UpstreamFailed(f"the download of {model.id} from the Hugging Face hub failed ({_reason(error)})")
+
+
+def _reason(error: Exception) -> str:
+    """The heart of a network error, which libraries wrap into several others, in one line."""
+    inner = error if isinstance(error, HTTPError) else getattr(error, "reason", error)
+    return str(getattr(inner, "strerror", None) or inner).strip().partition("\n")[0] or type(error).__name__

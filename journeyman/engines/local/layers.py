@@ -22,11 +22,11 @@ class AdaptedLinear(torch.nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """[1, tokens, inputs] → [1, tokens, outputs]."""
-        outputs = self.frozen(inputs)
+        outputs: torch.Tensor = self.frozen(inputs)
         for first, last, adapter in self.steps.current.spans:
             pair = adapter.layers.get(self.name)
             if pair is not None:
-                outputs[0, first:last] += (inputs[0, first:last].float() @ pair[0] @ pair[1]).to(outputs.dtype)
+                outputs[0, first:last].addmm_(inputs[0, first:last] @ pair[0], pair[1])
         return outputs
 
 
@@ -37,7 +37,7 @@ class FrozenLinear(torch.nn.Module):
         super().__init__()
         self.bias = plain.bias
         self.packed = _pack(plain.weight)
-        self.weight = plain.weight if self.packed is None else None
+        self.weight = plain.weight if self.packed is None else plain.weight.new_empty(0)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """[..., inputs] → [..., outputs]."""
@@ -60,7 +60,7 @@ def _pack(weight: torch.Tensor) -> torch.Tensor | None:
 
 
 def adapt_linears(model: torch.nn.Module, steps: Steps) -> dict[str, tuple[int, int]]:
-    """Replace every linear layer of `model` in place; returns the shapes (outputs, inputs) of those adapters may touch."""
+    """Replace every linear layer of `model` in place; returns the shapes (outputs, inputs) that adapters may touch."""
     shapes: dict[str, tuple[int, int]] = {}
     head = model.get_output_embeddings()  # type: ignore[operator]
     for name, module in list(model.named_modules()):

@@ -14,12 +14,24 @@ from journeyman.errors import InvalidInput, ModelFileBroken
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 _PREFIX = "base_model.model."
-_REFUSED: dict[str, Any] = {
-    "use_dora": True,
-    "modules_to_save": None,
-    "bias": "none",
-    "trainable_token_indices": None,
-    "alora_invocation_tokens": None,
+_SERVED: dict[str, tuple[Any, ...]] = {
+    # Field by field, what leaves LoRA's formula and the base weights as they are. Where a field allows nothing but
+    # absence, what it asks for changes the result: magnitudes, whole layers, biases, other ranks.
+    "bias": ("none",),
+    "init_lora_weights": (True, "gaussian", "eva", "orthogonal"),
+    "use_dora": (),
+    "modules_to_save": (),
+    "layer_replication": (),
+    "rank_pattern": (),
+    "alpha_pattern": (),
+    "trainable_token_indices": (),
+    "alora_invocation_tokens": (),
+    "fan_in_fan_out": (),
+    "use_qalora": (),
+    "use_bdlora": (),
+    "arrow_config": (),
+    "kasa_config": (),
+    "monteclora_config": (),
 }
 
 
@@ -32,15 +44,15 @@ class LoraWeights:
     layers: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
-def read_lora(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) -> LoraWeights:
+def read_lora(
+    name: str, folder: Path, shapes: dict[str, tuple[int, int]], dtype: torch.dtype = torch.float32
+) -> LoraWeights:
     """The adapter in `folder` for a model whose linear layers have these `shapes` (name → outputs, inputs).
 
     InvalidInput when it belongs to another model or needs what the engine does not do.
     """
     config = _config(name, folder)
-    rank, alpha = config["r"], config["lora_alpha"]
-    if config.get("rank_pattern") or config.get("alpha_pattern"):
-        raise InvalidInput(f"adapter {name!r} has ranks that differ by layer, which the local engine does not serve")
+    rank, alpha = _positive(name, config, "r"), _positive(name, config, "lora_alpha")
     scaling = alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
     tensors = _tensors(name, folder)
     layers: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
@@ -52,17 +64,19 @@ def read_lora(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) -> Lo
                 f"adapter {name!r}: {layer} has an A matrix and no B matrix; train or export it again"
             )
         expected = shapes.get(layer)
-        if expected is None or (up.shape[0], down.shape[1]) != expected:
+        if expected is None or (up.shape, down.shape) != ((expected[0], rank), (rank, expected[1])):
             raise InvalidInput(
                 f"adapter {name!r} does not fit this base model at {layer}: it was trained on another one"
             )
         if not (down.isfinite().all() and up.isfinite().all()):
             raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
-        layers[layer] = (down.float().t().contiguous(), (up.float() * scaling).t().contiguous())
-    if tensors or not layers:
+        layers[layer] = (down.t().to(dtype).contiguous(), (up.float() * scaling).t().to(dtype).contiguous())
+    if tensors:
         raise InvalidInput(
             f"adapter {name!r} holds weights that are not LoRA matrices: {', '.join(sorted(tensors)[:3])}"
         )
+    if not layers:
+        raise InvalidInput(f"adapter {name!r} holds no LoRA matrices")
     return LoraWeights(name, folder, layers)
 
 
@@ -70,14 +84,25 @@ def _config(name: str, folder: Path) -> dict[str, Any]:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ModelFileBroken(f"adapter {name!r}: {CONFIG_FILE} is missing in its folder; train or export it again")
-    config: dict[str, Any] = json.loads(path.read_text())
-    if config.get("peft_type") != "LORA":
-        raise InvalidInput(f"adapter {name!r} is {config.get('peft_type')}, and the local engine serves LoRA only")
-    for field, plain in _REFUSED.items():
+    try:
+        config = json.loads(path.read_text())
+    except ValueError as error:
+        raise ModelFileBroken(f"adapter {name!r}: {CONFIG_FILE} is not valid JSON ({error}); copy it again") from error
+    kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
+    if kind != "LORA":
+        raise InvalidInput(f"adapter {name!r} is of type {kind}, and the local engine serves LoRA only")
+    for field, served in _SERVED.items():
         asked = config.get(field)
-        if (asked and asked != plain) or (field == "use_dora" and asked):
+        if asked and asked not in served:
             raise InvalidInput(f"adapter {name!r} uses {field}={asked!r}, which the local engine cannot serve exactly")
-    return config
+    return dict(config)
+
+
+def _positive(name: str, config: dict[str, Any], field: str) -> float:
+    value = config.get(field)
+    if not isinstance(value, int | float) or value <= 0:
+        raise InvalidInput(f"adapter {name!r}: {CONFIG_FILE} says {field}={value!r}; it must be a number above 0")
+    return value
 
 
 def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
@@ -88,8 +113,9 @@ def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
             f"adapter {name!r}: {WEIGHTS_FILE} is missing (there is: {found}); pickled weights are not read"
         )
     try:
-        return load_file(path)
+        tensors: dict[str, torch.Tensor] = load_file(path)
     except (SafetensorError, OSError) as error:
         raise ModelFileBroken(
             f"adapter {name!r}: {WEIGHTS_FILE} is truncated or damaged ({error}); train or copy it again"
         ) from error
+    return tensors

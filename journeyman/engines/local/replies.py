@@ -31,13 +31,14 @@ class Written:
         return read_reply(self._text) if self._reads_calls else Message(role="assistant", content=self._text)
 
     def rest(self) -> dict[str, Any]:
-        """The last delta of a stream: tool calls, or the words that were held back."""
+        """The last delta of a stream: the words that were held back, and tool calls."""
         message = self.message()
+        delta: dict[str, Any] = {}
+        if held := message.text[self._sent :]:
+            delta["content"] = held
         if message.tool_calls:
-            calls = [{"index": index, **call.wire()} for index, call in enumerate(message.tool_calls)]
-            return {"tool_calls": calls}
-        held = self._text[self._sent :]
-        return {"content": held} if held else {}
+            delta["tool_calls"] = [{"index": index, **call.wire()} for index, call in enumerate(message.tool_calls)]
+        return delta
 
 
 class Completion:
@@ -107,4 +108,6 @@ def _logprobs(request: Request) -> list[dict[str, Any]]:
 
 def _token(tokenizer: ChatTokenizer, id: int, logprob: float) -> dict[str, Any]:
     text = tokenizer.decode([id], keep_special=True)
-    return {"token": text, "logprob": logprob, "bytes": list(text.encode())}
+    # Part of a character: its bytes are not those of the sign that stands in for it.
+    known = None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
+    return {"token": text, "logprob": logprob, "bytes": known}

@@ -51,9 +51,13 @@ class Request:
     weights: LoraWeights | None = None
     computed: int = 0
     finish_reason: FinishReason | None = None
-    _shown: int = 0
     _decoded_from: int = 0
+    _whole_until: int = 0
+    """Tokens before it end with a whole character."""
+    _told: int = 0
+    """Characters of the tokens from `_decoded_from` on that are final."""
     _pending: str = ""
+    """Text that may be the beginning of a stop string."""
 
     @property
     def ids(self) -> list[int]:
@@ -71,24 +75,29 @@ class Request:
         return update
 
     def _update(self, token: int) -> Update:
+        ended: FinishReason | None = None
+        end = len(self.reply)
         if token in self.tokenizer.stop_ids:
-            return Update(self._take(), "stop")
-        self._pending += self._decode()
+            ended, end = "stop", end - 1
+        elif end >= self.max_tokens:
+            ended = "length"
+        self._pending += self._decode(end, last=ended is not None)
         stopped = self._cut_at_stop()
         if stopped is not None:
             return Update(stopped, "stop")
-        if len(self.reply) >= self.max_tokens:
-            return Update(self._take(), "length")
-        return Update(self._take(keep=self._held()))
+        return Update(self._take(keep=0 if ended else self._held()), ended)
 
-    def _decode(self) -> str:
-        # A token may end inside a character: decode from a little before, and wait while the end is incomplete.
-        before = self.tokenizer.decode(self.reply[self._decoded_from : self._shown])
-        after = self.tokenizer.decode(self.reply[self._decoded_from :])
-        if after.endswith(_INCOMPLETE) and len(self.reply) - self._shown < 4:
-            return ""
-        self._decoded_from, self._shown = self._shown, len(self.reply)
-        return after[len(before) :]
+    def _decode(self, end: int, last: bool) -> str:
+        """The text that the newest tokens add, short of a last character that may still be completed."""
+        # What tokens stand for can depend on their neighbours: each is decoded together with the ones before it.
+        text = self.tokenizer.decode(self.reply[self._decoded_from : end])
+        is_whole = last or not text.endswith(_INCOMPLETE)
+        final = len(text) if is_whole else len(text) - 1
+        added, self._told = text[self._told : final], final
+        if is_whole:
+            self._decoded_from, self._whole_until = self._whole_until, end
+            self._told = len(self.tokenizer.decode(self.reply[self._decoded_from : end]))
+        return added
 
     def _cut_at_stop(self) -> str | None:
         ends = [found for found in (self._pending.find(stop) for stop in self.stops) if found >= 0]

@@ -14,7 +14,7 @@ from journeyman.engines.local.model import LocalModel
 from journeyman.engines.local.request import Request, TopToken, Update
 from journeyman.engines.local.sampler import sample
 from journeyman.engines.local.step import Part, Step
-from journeyman.errors import JourneymanError, NotFound
+from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
 
 PROMPT_TOKENS_PER_STEP = 256
 """Prompts are computed in chunks of this size, so that one long prompt does not stall everybody's next token."""
@@ -31,12 +31,14 @@ class Scheduler:
         self._inbox: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
+        self._closed = False
+        self._closing = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> None:
         """Queue a request; its updates arrive through `request.tell`."""
-        self._inbox.put(request)
+        self._put(request)
 
     def call(self, work: Callable[[LocalModel], T]) -> "Future[T]":
         """Do something with the model between two steps, such as loading an adapter."""
@@ -48,27 +50,37 @@ class Scheduler:
             except Exception as error:
                 future.set_exception(error)
 
-        self._inbox.put(run)
+        self._put(run)
         return future
 
     def close(self) -> None:
-        """Stop after the step that is running; waits at most ten seconds for it."""
-        self._inbox.put(None)
+        """Stop after the step that is running, ending what is unfinished; waits at most ten seconds for it."""
+        with self._closing:
+            self._closed = True
+            self._inbox.put(None)
         self._thread.join(timeout=10)
+
+    def _put(self, item: Request | Callable[[], None]) -> None:
+        # Under the lock, nothing can arrive behind the sign to stop, where nobody would ever answer it.
+        with self._closing:
+            if self._closed:
+                raise _stopping()
+            self._inbox.put(item)
 
     def _run(self) -> None:
         while self._receive():
-            self._admit()
-            if not self._running:
-                continue
             try:
-                self._step()
+                self._admit()
+                if self._running:
+                    self._step()
             except Exception as error:
                 # A request must hear of it, or its client waits for ever; the cause is logged with its traceback.
                 _log.exception("a forward pass failed; %d requests were ended", len(self._running))
-                failure = JourneymanError(f"the engine failed on this batch ({error}); its log has the details. Try again")
+                failure = JourneymanError(f"the engine failed on this batch ({error}); its log has more. Try again")
                 for request in list(self._running):
                     self._end(request, Update("", "cancelled", failure))
+        for request in (*self._running, *self._waiting):
+            request.tell(Update("", "cancelled", _stopping()))
 
     def _receive(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to compute; False when asked to stop."""
@@ -85,22 +97,21 @@ class Scheduler:
         return True
 
     def _admit(self) -> None:
+        for request in [request for request in self._waiting if request.cancelled]:
+            self._waiting.remove(request)
+            request.tell(Update("", "cancelled"))
         while self._waiting:
             request = self._waiting[0]
-            if request.cancelled:
-                self._waiting.popleft()
-                request.tell(Update("", "cancelled"))
-                continue
             if request.adapter is not None and request.adapter not in self._model.adapters:
                 self._waiting.popleft()
                 request.tell(Update("", "cancelled", NotFound("adapter", request.adapter, self._model.adapters)))
                 continue
-            taken = self._model.cache.take(request.prompt, request.adapter)
+            # Held from here on: unloading or replacing an adapter lets the requests that use it finish under it.
+            request.weights = self._model.adapters[request.adapter] if request.adapter is not None else None
+            taken = self._model.cache.take(request.prompt, request.weights)
             if taken is None:
                 return
             request.slot, request.cached = taken
-            # Held from here on: unloading or replacing an adapter lets the requests that use it finish under it.
-            request.weights = self._model.adapters[request.adapter] if request.adapter is not None else None
             request.computed = request.cached
             self._running.append(self._waiting.popleft())
 
@@ -117,6 +128,9 @@ class Scheduler:
             request.computed += length
         tokens, logprobs = sample(logits, [request.sampler for request in asking])
         for row, (request, token) in enumerate(zip(asking, tokens, strict=True)):
+            if not logprobs[row, token].isfinite():
+                self._end(request, Update("", "cancelled", _not_finite(request)))
+                continue
             update = request.accept(token, float(logprobs[row, token]), _top(logprobs[row], request.top_logprobs))
             if update.finish_reason is not None:
                 self._end(request, update)
@@ -163,6 +177,15 @@ def _extend_spans(step: Step, request: Request, part: Part) -> None:
     if step.spans and step.spans[-1][1] == first and step.spans[-1][2] is request.weights:
         first = step.spans.pop()[0]
     step.spans.append((first, last, request.weights))
+
+
+def _stopping() -> JourneymanError:
+    return UpstreamFailed("the engine is shutting down; start it again and repeat the request", status=503)
+
+
+def _not_finite(request: Request) -> JourneymanError:
+    culprit = "the base model" if request.adapter is None else f"adapter {request.adapter!r}"
+    return JourneymanError(f"{culprit} computes numbers that are not finite here: its weights are unusable")
 
 
 def _by_adapter(request: Request) -> str:

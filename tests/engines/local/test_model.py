@@ -1,0 +1,151 @@
+"""Base models: any folder that transformers can build computes here what it computes there, or is refused."""
+
+import shutil
+
+import pytest
+import torch
+from peft import PeftModel
+from safetensors.torch import load_file, save_file
+
+from journeyman.engines.local.model import LocalModel, choose_dtype, load_weights
+from journeyman.errors import InvalidInput, ModelFileBroken
+from tests.engines.local.conftest import generate, load_plain, random_prompts
+from tests.tiny import write_lora, write_model
+
+ARCHITECTURES = {
+    "llama, untied, more heads": ("llama", {"num_key_value_heads": 4, "tie_word_embeddings": False}),
+    "llama with long positions": (
+        "llama",
+        {"rope_parameters": {"rope_type": "llama3", "rope_theta": 1e4, "factor": 8.0, "low_freq_factor": 1.0,
+                             "high_freq_factor": 4.0, "original_max_position_embeddings": 64}},
+    ),
+    "qwen2 with biases": ("qwen2", {}),
+    "qwen3 with norms of queries": ("qwen3", {}),
+    "mistral with a sliding window": ("mistral", {"sliding_window": 8}),
+    "gemma3 with sliding and full layers": (
+        "gemma3_text", {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"],
+                        "query_pre_attn_scalar": 16},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_any_architecture_says_what_transformers_says(name, tmp_path, start):
+    architecture, shape = ARCHITECTURES[name]
+    folder = write_model(tmp_path / "model", architecture, **shape)
+    lora = write_lora(tmp_path / "lora", folder, 3)
+    base, adapted = load_plain(folder), PeftModel.from_pretrained(load_plain(folder), lora).eval()
+    engine = start(folder, {"lora": lora}, slots=4)
+    prompts = [*random_prompts(4, seed=30), random_prompts(1, seed=31, longest=2)[0] * 300]
+    asked = [(engine.ask(prompt), engine.ask(prompt, "lora")) for prompt in prompts]
+    for prompt, (plain, under) in zip(prompts, asked, strict=True):
+        assert plain.reply == generate(base, prompt, 24)
+        assert under.reply == generate(adapted, prompt, 24)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "shape"),
+    [
+        ("gemma2", {"query_pre_attn_scalar": 16}),
+        ("mamba", {"state_size": 4}),
+        ("gpt_neox", {}),
+        ("lfm2", {"layer_types": ["conv", "full_attention"]}),
+    ],
+    ids=str,
+)
+def test_an_architecture_that_is_computed_otherwise_is_refused_and_never_served_wrongly(architecture, shape, tmp_path):
+    folder = write_model(tmp_path / "model", architecture, **shape)
+    try:
+        model = LocalModel(folder, precision="float32")
+    except InvalidInput as error:
+        assert "the local engine" in str(error)
+    else:
+        pytest.fail(f"served: {model.shapes.keys()}")
+
+
+def test_bfloat16_is_close_to_float32(tiny):
+    model = LocalModel(tiny, precision="bfloat16")
+    assert model.cache.keys[0].dtype is torch.bfloat16
+    assert choose_dtype("bfloat16") is torch.bfloat16
+    assert choose_dtype("float32") is torch.float32
+
+
+@pytest.fixture
+def folder(tiny, tmp_path):
+    """A copy of the model, to be damaged."""
+    return shutil.copytree(tiny, tmp_path / "broken")
+
+
+def test_a_truncated_file_says_how_to_pull_it_again(folder):
+    path = folder / "model.safetensors"
+    path.write_bytes(path.read_bytes()[:-1000])
+    with pytest.raises(ModelFileBroken, match="journeyman models pull broken"):
+        LocalModel(folder)
+
+
+@pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
+def test_a_missing_file_says_how_to_pull_it_again(folder, name):
+    (folder / name).unlink()
+    with pytest.raises(ModelFileBroken, match="journeyman models pull broken"):
+        LocalModel(folder)
+
+
+def test_weights_that_a_file_lacks_are_not_made_up(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    gone = next(key for key in tensors if "up_proj" in key)
+    del tensors[gone]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ModelFileBroken, match=r"1 weights are not in its files, such as .*up_proj"):
+        load_weights(folder, torch.float32)
+
+
+def test_weights_of_another_shape(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    key = next(key for key in tensors if "up_proj" in key)
+    tensors[key] = tensors[key][:, :8].contiguous()
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(InvalidInput, match="transformers cannot build this model"):
+        load_weights(folder, torch.float32)
+
+
+def test_weights_that_are_not_numbers(folder):
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    tensors[next(key for key in tensors if "up_proj" in key)][:] = float("nan")
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(InvalidInput, match="broken"):
+        LocalModel(folder)
+
+
+def test_pickled_weights_are_not_read(folder):
+    path = folder / "model.safetensors"
+    torch.save(load_file(path), folder / "pytorch_model.bin")
+    path.unlink()
+    with pytest.raises(ModelFileBroken):
+        LocalModel(folder)
+
+
+@pytest.mark.parametrize("written", ["{", '{"model_type": "never-heard-of"}', "{}"])
+def test_a_config_that_is_no_config(folder, written):
+    (folder / "config.json").write_text(written)
+    with pytest.raises((ModelFileBroken, InvalidInput), match="broken"):
+        LocalModel(folder)
+
+
+def test_the_context_is_at_most_the_models_own(tiny):
+    assert LocalModel(tiny, precision="float32", context=4096).context == 512
+    assert LocalModel(tiny, precision="float32", context=100).context == 100
+
+
+def test_a_name_is_not_loaded_from_two_folders(tiny, loras):
+    model = LocalModel(tiny, precision="float32")
+    model.load_adapter("a", loras["red"])
+    held = model.adapters["a"]
+    model.load_adapter("a", loras["red"])
+    assert model.adapters["a"] is held
+    with pytest.raises(InvalidInput, match="another folder"):
+        model.load_adapter("a", loras["blue"])
+    model.unload_adapter("a")
+    model.load_adapter("a", loras["blue"])

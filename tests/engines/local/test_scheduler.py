@@ -1,0 +1,221 @@
+"""Continuous batching: whatever is computed together, each reply is what it would be alone."""
+
+import threading
+import time
+
+import pytest
+import torch
+
+from journeyman.engines.local.sampler import SamplingRule
+from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
+from tests.engines.local.conftest import WAIT, random_prompts
+
+
+@pytest.mark.parametrize("adapter", [None, "green"])
+def test_many_prompts_together_say_what_transformers_says_alone(start, reference, adapter):
+    engine = start(slots=5)
+    prompts = random_prompts(14, seed=1)
+    lengths = [3 + 2 * number for number in range(len(prompts))]  # They leave one after the other; others join.
+    asked = [engine.ask(prompt, adapter, max_tokens=length) for prompt, length in zip(prompts, lengths, strict=True)]
+    for prompt, length, each in zip(prompts, lengths, asked, strict=True):
+        assert each.reply == reference.greedy(prompt, adapter, length)
+
+
+def test_rows_under_different_adapters_do_not_touch_each_other(start, reference):
+    engine = start(slots=8)
+    prompts = random_prompts(12, seed=2)
+    adapters = [None, "red", "green", "blue"] * 3
+    asked = [engine.ask(prompt, adapter) for prompt, adapter in zip(prompts, adapters, strict=True)]
+    expected = [reference.greedy(prompt, adapter) for prompt, adapter in zip(prompts, adapters, strict=True)]
+    assert [each.reply for each in asked] == expected
+    same = [reference.greedy(prompts[0], adapter) for adapter in (None, "red", "green", "blue")]
+    assert len({tuple(reply) for reply in same}) == 4, "adapters that change nothing would prove nothing"
+
+
+def test_a_prompt_longer_than_a_chunk(start, reference):
+    engine = start(slots=3)
+    long, short = random_prompts(1, seed=3, longest=2)[0] * 400, random_prompts(1, seed=4)[0]
+    asked = [engine.ask(long, "red"), engine.ask(short), engine.ask(long[:300], "red")]
+    expected = [reference.greedy(long, "red"), reference.greedy(short), reference.greedy(long[:300], "red")]
+    assert [each.reply for each in asked] == expected
+
+
+def test_the_next_turn_computes_only_what_is_new(start, reference):
+    engine = start(slots=2)
+    turn = random_prompts(1, seed=5)[0]
+    for added in random_prompts(3, seed=6, longest=20):
+        asked = engine.ask(turn, "blue")
+        assert asked.reply == reference.greedy(turn, "blue")
+        held = len(turn) + len(asked.reply) - 1  # The last token of a reply is sampled, never computed.
+        turn = turn + asked.reply + added
+        following = engine.ask(turn, "blue")
+        assert following.reply == reference.greedy(turn, "blue")
+        assert following.request.cached == held
+        turn = turn + following.reply
+
+
+def test_what_is_shared_with_another_request_is_copied_also_while_that_one_runs(start, reference):
+    engine = start(slots=4)
+    shared = random_prompts(1, seed=7, longest=2)[0] * 100
+    begun = threading.Event()
+    first = engine.ask([*shared, 7], max_tokens=60, on_piece=lambda update: begun.set())
+    assert begun.wait(WAIT)
+    second = engine.ask([*shared, 9, 11])
+    third = engine.ask([*shared, 9, 11], "red")
+    assert second.reply == reference.greedy([*shared, 9, 11])
+    assert second.request.cached >= len(shared)
+    assert third.reply == reference.greedy([*shared, 9, 11], "red")
+    assert third.request.cached == 0, "what another adapter computed must not be used"
+    assert first.reply == reference.greedy([*shared, 7], max_tokens=60)
+
+
+def test_a_name_that_was_given_to_other_weights_uses_nothing_of_the_old_ones(start, reference, loras):
+    engine = start(slots=3, loras={"mine": loras["red"]})
+    prompt = random_prompts(1, seed=8)[0]
+    begun = threading.Event()
+    running = engine.ask(prompt, "mine", max_tokens=80, on_piece=lambda update: begun.set())
+    assert begun.wait(WAIT)
+
+    def replace(model):
+        model.unload_adapter("mine")
+        model.load_adapter("mine", loras["blue"])
+
+    engine.scheduler.call(replace).result(WAIT)
+    assert engine.ask(prompt, "mine").reply == reference.greedy(prompt, "blue")
+    assert running.reply == reference.greedy(prompt, "red", max_tokens=80), "it finishes under what it started with"
+    assert engine.ask(prompt, "mine").reply == reference.greedy(prompt, "blue")
+
+
+def test_an_adapter_that_is_not_there_is_an_error_and_never_the_base(start):
+    engine = start()
+    with pytest.raises(NotFound, match="purple") as caught:
+        engine.ask([5, 6], "purple").ended.result(WAIT)
+    assert caught.value.existing == ["blue", "green", "red"]
+    engine.scheduler.call(lambda model: model.unload_adapter("red")).result(WAIT)
+    with pytest.raises(NotFound, match="red"):
+        engine.ask([5, 6], "red").ended.result(WAIT)
+
+
+def test_a_seed_gives_the_same_reply_whatever_else_is_computed(start):
+    engine = start(slots=6)
+    prompt = random_prompts(1, seed=9)[0]
+    rule = SamplingRule(temperature=1.3, seed="11")
+    alone = engine.ask(prompt, "green", rule=rule).reply
+    others = [engine.ask(other, rule=SamplingRule(seed=str(index)))
+              for index, other in enumerate(random_prompts(4, seed=10))]  # fmt: skip
+    assert engine.ask(prompt, "green", rule=rule).reply == alone
+    assert [other.ended.result(WAIT) for other in others]
+    assert engine.ask(prompt, "green", rule=SamplingRule(temperature=1.3, seed="12")).reply != alone
+    assert (
+        engine.ask(prompt, "green", rule=SamplingRule(1.3)).reply
+        != engine.ask(prompt, "green", rule=SamplingRule(1.3)).reply
+    )
+
+
+def test_logprobs_are_those_of_the_whole_vocabulary_at_temperature_one(start, reference):
+    engine = start()
+    prompt = random_prompts(1, seed=11)[0]
+    asked = engine.ask(prompt, "red", rule=SamplingRule(temperature=0.5, top_p=0.6, seed="1"), top_logprobs=5)
+    reply = asked.reply
+    expected = reference.logprobs([*prompt, *reply], "red")[len(prompt) - 1 : -1]
+    sampled = expected.gather(1, torch.tensor(reply)[:, None])[:, 0]
+    torch.testing.assert_close(torch.tensor(asked.request.logprobs), sampled, atol=1e-4, rtol=0)
+    for row, tops in zip(expected, asked.request.alternatives, strict=True):
+        values, ids = row.topk(5)
+        assert [top.id for top in tops] == ids.tolist()
+        torch.testing.assert_close(torch.tensor([top.logprob for top in tops]), values, atol=1e-4, rtol=0)
+
+
+def test_cancelling_ends_a_reply_and_frees_its_slot(start, reference):
+    engine = start(slots=1)
+    prompt = random_prompts(1, seed=12)[0]
+    begun = threading.Event()
+    hog = engine.ask(prompt, max_tokens=400, on_piece=lambda update: begun.set())
+    assert begun.wait(WAIT)
+    waiting = [engine.ask([9, 9, index]) for index in range(3)]
+    gone = engine.ask([8, 8])
+    gone.request.cancelled = True
+    assert gone.ended.result(WAIT) == "cancelled", "one that only waits hears of it at once"
+    assert gone.request.slot is None
+    assert not any(each.ended.done() for each in waiting)
+    hog.request.cancelled = True
+    assert hog.ended.result(WAIT) == "cancelled"
+    assert len(hog.request.reply) < 400
+    assert [each.reply for each in waiting] == [reference.greedy([9, 9, index]) for index in range(3)]
+    assert engine.ask(prompt).reply == reference.greedy(prompt), "what the cancelled one left behind is sound"
+    assert not any(slot.busy for slot in engine.model.cache.slots)
+
+
+def test_a_failing_step_is_told_to_everybody_in_it_and_the_engine_goes_on(start, reference):
+    engine = start()
+    impossible = engine.ask([10**6])
+    with pytest.raises(JourneymanError, match="engine failed"):
+        impossible.ended.result(WAIT)
+    assert engine.ask([5, 6]).reply == reference.greedy([5, 6])
+    assert not any(slot.busy for slot in engine.model.cache.slots)
+
+
+def test_numbers_that_are_not_finite_end_one_request_and_spoil_no_other(start, reference, tiny, tmp_path):
+    engine = start(slots=2)
+    weights = engine.model.adapters["red"]
+    wild = type(weights)("wild", tmp_path, {name: (a * 1e30, b * 1e30) for name, (a, b) in weights.layers.items()})
+    engine.model.adapters["wild"] = wild
+    prompts = random_prompts(3, seed=13)
+    neighbour = engine.ask(prompts[0], max_tokens=60)
+    with pytest.raises(JourneymanError, match="'wild' computes numbers that are not finite"):
+        engine.ask(prompts[1] * 3, "wild").ended.result(WAIT)
+    sampled = engine.ask(prompts[1] * 3, "wild", rule=SamplingRule(top_p=0.9))
+    with pytest.raises(JourneymanError, match="not finite"):
+        sampled.ended.result(WAIT)
+    assert neighbour.reply == reference.greedy(prompts[0], max_tokens=60)
+    later = [engine.ask(prompts[2][:2]), engine.ask(prompts[0], max_tokens=60)]
+    assert later[0].reply == reference.greedy(prompts[2][:2])
+    assert later[1].reply == reference.greedy(prompts[0], max_tokens=60)
+
+
+def test_closing_answers_everything_that_is_unfinished_and_refuses_what_comes_later(start):
+    engine = start(slots=1)
+    begun = threading.Event()
+    asked = [engine.ask([5, 6, 7], max_tokens=450, on_piece=lambda update: begun.set()), engine.ask([7])]
+    assert begun.wait(WAIT)
+    engine.scheduler.close()
+    for each in asked:
+        with pytest.raises(UpstreamFailed, match="shutting down"):
+            each.ended.result(WAIT)
+    with pytest.raises(UpstreamFailed, match="shutting down"):
+        engine.ask([7])
+    with pytest.raises(UpstreamFailed, match="shutting down"):
+        engine.scheduler.call(lambda model: None)
+
+
+def test_many_threads_may_submit_cancel_load_and_unload_at_once(start, reference, loras):
+    engine = start(slots=3)
+    prompts = random_prompts(6, seed=14, longest=30)
+    expected = [reference.greedy(prompt, "green", 8) for prompt in prompts]
+    wrong: list[object] = []
+
+    def client(number: int) -> None:
+        for turn in range(12):
+            asked = engine.ask(prompts[(number + turn) % 6], "green", max_tokens=8)
+            if turn % 3 == 2:
+                asked.request.cancelled = True
+                asked.ended.result(WAIT)
+            elif asked.reply != expected[(number + turn) % 6]:
+                wrong.append((number, turn))
+
+    def churn() -> None:
+        for _ in range(20):
+            engine.scheduler.call(lambda model: model.unload_adapter("red")).result(WAIT)
+            engine.scheduler.call(lambda model: model.load_adapter("red", loras["red"])).result(WAIT)
+            time.sleep(0.001)
+
+    threads = [threading.Thread(target=client, args=(number,)) for number in range(4)] + [
+        threading.Thread(target=churn)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+    assert wrong == []
+    assert not any(slot.busy for slot in engine.model.cache.slots)

@@ -62,11 +62,10 @@ class ChatTemplate:
             raise InvalidInput(f"the model's chat template refuses this conversation: {error}") from error
 
     def _shown(self, message: Message, position: int) -> dict[str, Any]:
-        """The message as templates expect it: text as one string, and a `content` in any case."""
-        shown = message.wire()
+        """The message as transformers hands it to templates: text as one string, and nothing that is null."""
+        shown = {name: value for name, value in message.wire().items() if value is not None}
         if isinstance(message.content, list):
             shown["content"] = _text_of(message.content, position)
-        shown.setdefault("content", None)
         if self._parses_arguments:
             for call in shown.get("tool_calls") or ():
                 call["function"]["arguments"] = _as_object(call["function"]["arguments"])

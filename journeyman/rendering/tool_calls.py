@@ -26,7 +26,7 @@ def read_reply(text: str) -> Message:
         if function is None:
             continue
         words.append(text[end : found.start()])
-        calls.append(ToolCall(id=f"call_{new_id()[12:24]}", type="function", function=function))
+        calls.append(ToolCall(id=f"call_{new_id()[-12:]}", type="function", function=function))
         end = found.end()
     words.append(text[end:])
     said = "".join(words)

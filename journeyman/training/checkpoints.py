@@ -48,7 +48,10 @@ class Checkpoint:
 
 def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
     """Write a checkpoint beside the older one, then remove the older one. DiskFull leaves the older one in place."""
-    with writing_folder(folder / f"{_STEP}{checkpoint.progress.step:08d}") as target:
+    whole = folder / f"{_STEP}{checkpoint.progress.step:08d}"
+    if whole.is_dir():
+        return  # Replacing it would leave a moment without any, and a step has only one outcome.
+    with writing_folder(whole) as target:
         moments, groups = _split_optimizer(checkpoint.optimizer)
         tensors = {f"weights/{name}": value for name, value in checkpoint.weights.items()}
         tensors |= {f"best/{name}": value for name, value in checkpoint.best_weights.items()}
@@ -57,7 +60,7 @@ def save_checkpoint(folder: Path, checkpoint: Checkpoint) -> None:
         save_file({name: value.contiguous() for name, value in tensors.items()}, target / "state.safetensors")
         written = {"progress": asdict(checkpoint.progress), "optimizer": groups}
         (target / "progress.json").write_text(json.dumps(written))
-    for old in _folders(folder)[:-1]:
+    for old in (*_folders(folder)[:-1], *folder.glob(f".{_STEP}*")):
         shutil.rmtree(old)
 
 
@@ -82,15 +85,14 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 @contextmanager
 def writing_folder(target: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when everything in it was written."""
+    """A folder that appears under its name only when everything in it was written; there must be none of that name."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
-        shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
-    except Exception as error:
+    except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)
         # safetensors reports the system's error as text of its own exception.
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):

@@ -101,6 +101,7 @@ def test_defaults_are_the_configs_own(store: SqlStore) -> None:
     assert run.config == SFTConfig(base="tiny", dataset=run.config["dataset"], name="sums").model_dump()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -9)])
 def test_a_process_that_is_cut_short_goes_on_to_the_same_adapter(
     store: SqlStore, number: signal.Signals, code: int
@@ -127,6 +128,7 @@ def test_a_process_that_is_cut_short_goes_on_to_the_same_adapter(
     assert again.id == whole.id
 
 
+@pytest.mark.slow
 def test_the_same_command_after_a_kill_tells_how_to_go_on(store: SqlStore) -> None:
     ended, _ = cut_short(LONG, 1, signal.SIGKILL)
     assert ended == -signal.SIGKILL

@@ -60,7 +60,7 @@ def test_variants_of_lora_say_what_peft_says(tiny, tmp_path, start, options):
         assert engine.ask(prompt, "variant").reply == generate(network, prompt, 24)
 
 
-@pytest.mark.filterwarnings("ignore:`lora_bias=True`")
+@pytest.mark.filterwarnings("ignore::peft.utils.warning.PeftWarning")
 @pytest.mark.parametrize(
     "options",
     [

@@ -30,7 +30,7 @@ def smollm2(request: pytest.FixtureRequest) -> Path:
 
     Without a network there is none: the tests that need it are skipped, and the end of the session says so.
     """
-    # Tests that need no model need not wait for torch and transformers.
+    # Tests that need no model need not wait for these.
     from journeyman.config import Settings
     from journeyman.engines.local.pull import pull_model
     from journeyman.errors import UpstreamFailed

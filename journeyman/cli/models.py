@@ -31,7 +31,7 @@ def pull(
     force: Annotated[bool, typer.Option("--force", help="Get it again, although it is here.")] = False,
 ) -> None:
     """Get a base model into the model cache."""
-    # It needs torch and transformers, seconds that no other command should wait for.
+    # It needs the extra `train`, which the other commands do without.
     from journeyman.engines.local.pull import pull_model
 
     pull_model(Settings(), model, name=name, source=source, force=force, say=typer.echo)

@@ -35,7 +35,7 @@ ALIAS = "bank-support"
 SERVED_AT_ONCE = 8
 REPLY_TOKENS = 48
 """Longest reply: the expert's longest is 38 tokens."""
-TRAINING = ("--batch-rows", "4", "--learning-rate", "1.5e-3", "--validate-every", "32")
+TRAINING = ("--batch-rows", "4", "--learning-rate", "2e-3", "--validate-every", "28")
 
 
 @dataclass
@@ -44,7 +44,7 @@ class Demo:
 
     home: Path
     console: Console
-    customers: int = 256
+    customers: int = 224
     cases: int = 100
     seed: int = 0
     teacher: str | None = None

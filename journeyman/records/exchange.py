@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict
+from pydantic import ConfigDict, Field
 
 from journeyman.records.message import Message, Tool
 from journeyman.records.record import Frozen, Record
@@ -83,7 +83,7 @@ class Exchange(Record):
     status: int | None = None
     error: str | None = None
     session: str | None = None
-    tags: dict[str, str] = {}
+    tags: dict[str, str] = Field(default_factory=dict)
 
     @property
     def reply(self) -> Message | None:

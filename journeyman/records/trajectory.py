@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from pydantic import Field
+
 from journeyman.records.message import Message, Tool
 from journeyman.records.record import Frozen, Record
 
@@ -11,7 +13,7 @@ class Scenario(Record):
 
     environment: str
     kind: str
-    data: dict[str, Any] = {}
+    data: dict[str, Any] = Field(default_factory=dict)
 
 
 class Score(Frozen):

@@ -64,7 +64,7 @@ def _mix(
     return torch.bmm(weights, value).view(heads, length, size)
 
 
-@lru_cache(maxsize=32)
+@lru_cache(maxsize=16)
 def _bias(
     length: int, seen: int, groups: int, sliding_window: int | None, dtype: torch.dtype, device: torch.device
 ) -> torch.Tensor:

@@ -19,6 +19,7 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from record import Row, row, write_results
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM
+from transformers.utils.logging import disable_progress_bar
 
 from journeyman.config import Settings
 from journeyman.engines.local.model import LocalModel
@@ -61,6 +62,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="six prompts of sixteen tokens")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
+    disable_progress_bar()
     folder = options.model or find_model(Settings(), "smollm2-135m")
     prompts = make_prompts(ChatTokenizer(folder))
     tokens = 48
@@ -68,7 +70,10 @@ def main() -> None:
         prompts, tokens = prompts[:: len(prompts) // 6][:6], 16
     with tempfile.TemporaryDirectory() as made:
         adapter = options.adapter or write_random_adapter(folder, Path(made) / "random")
-        rows = [*compare(folder, None, prompts, tokens), *compare(folder, adapter, prompts, tokens)]
+        base, plain = compare(folder, None, prompts, tokens)
+        adapted, under = compare(folder, adapter, prompts, tokens)
+    changed = sum(one.reply != other.reply for one, other in zip(plain, under, strict=True))
+    rows = [*base, *adapted, row("adapter: replies that differ from the base model's", changed, f"of {len(prompts)}")]
     kind = str(options.adapter.name) if options.adapter else "random LoRA by PEFT, rank 16"
     write_results("parity", rows, SEED, {"model": folder.name, "adapter": kind, "new_tokens": tokens})
 
@@ -101,8 +106,10 @@ def write_random_adapter(folder: Path, target: Path) -> Path:
     return target
 
 
-def compare(folder: Path, adapter: Path | None, prompts: Sequence[list[int]], tokens: int) -> list[Row]:
-    """The rows of results for the base model (None) or an adapter."""
+def compare(
+    folder: Path, adapter: Path | None, prompts: Sequence[list[int]], tokens: int
+) -> tuple[list[Row], list[Request]]:
+    """The rows of results for the base model (None) or an adapter, and the engine's greedy replies."""
     what = "base" if adapter is None else "adapter"
     greedy, sampled = ask_engine(folder, adapter, prompts, tokens)
     network = load_plain(folder)
@@ -116,13 +123,14 @@ def compare(folder: Path, adapter: Path | None, prompts: Sequence[list[int]], to
             print(f"{what}, prompt {number}: {explain(network, prompt, request.reply, expected)}")
     differences = torch.cat(logprob_differences(folder, adapter, sampled)).abs()
     mean, most = float(differences.mean()), float(differences.max())
-    return [
+    rows = [
         row(f"{what}: greedy replies identical to transformers' generate", same, f"of {len(prompts)} prompts",
             bar=f"all {len(prompts)}", holds=same == len(prompts)),
         row(f"{what}: mean |trainer − engine| of {len(differences)} sampled tokens' logprobs", mean, "nats",
             bar="≤ 1e-3", holds=mean <= 1e-3),
         row(f"{what}: greatest |trainer − engine|", most, "nats"),
     ]  # fmt: skip
+    return rows, greedy
 
 
 def ask_engine(

@@ -35,7 +35,8 @@ ALIAS = "bank-support"
 SERVED_AT_ONCE = 8
 REPLY_TOKENS = 48
 """Longest reply: the expert's longest is 38 tokens."""
-TRAINING = ("--batch-rows", "4", "--learning-rate", "2e-3", "--validate-every", "28")
+VALIDATION = 0.05
+TRAINING = ("--batch-rows", "4", "--learning-rate", "2e-3", "--validate-every", "30")
 
 
 @dataclass
@@ -44,7 +45,7 @@ class Demo:
 
     home: Path
     console: Console
-    customers: int = 224
+    customers: int = 240
     cases: int = 100
     seed: int = 0
     teacher: str | None = None
@@ -74,22 +75,25 @@ class Demo:
         return f"incumbent/{self.teacher or EXPERT}"
 
     def _loop(self, base_url: str) -> None:
-        who = self.teacher or "the scripted expert: a program behind the OpenAI API, no language model"
+        who = self.teacher or "the scripted expert"
         with self._step("capture", f"{self.customers} customers are served by {who}"):
+            if self.teacher is None:
+                self.console.print("  It is a program behind the OpenAI API, no language model: no account is needed.")
             asyncio.run(self._serve_customers(base_url))
         with self._step("dataset", "What was captured becomes a dataset"):
             where = "tags.stage = production and feedback.success = 1"
-            self._command("dataset", "build", "bank", "--where", where)
+            self._command("dataset", "build", "bank", "--where", where, "--validation", str(VALIDATION))
         with self._step("train", f"A LoRA adapter for {BASE} learns from it"):
             self._command("train", "sft", "bank", "--base", BASE, "--name", ADAPTER, *TRAINING)
-        with self._step("eval", f"{self.cases} conversations that nobody has seen, for each of the three"):
+        with self._step("eval", f"{self.cases} conversations that nobody has seen, for each model"):
             models = f"{BASE},{ADAPTER},{self.incumbent}"
             self._command(
                 "eval", "--environment", "bank", "--models", models, "--count", str(self.cases),
                 "--seed", str(self.seed + 1), "--max-tokens", str(REPLY_TOKENS), "--concurrency", "16",
                 "--base-url", base_url,
             )  # fmt: skip
-        with self._step("promote", f"The alias {ALIAS} is new: the gate asks for a clear gain over the base model"):
+        with self._step("promote", f"The alias {ALIAS} goes through the gate"):
+            self.console.print("  The alias is new: the gate asks for a clear gain over the adapter's base model.")
             self._command("promote", ALIAS, ADAPTER)
         with self._step("serve", f"One more customer, answered by {ALIAS}"):
             asyncio.run(self._one_conversation(base_url))

@@ -41,12 +41,23 @@ def test_only_the_adapter_learns(tiny, masked):
     assert all("lora_" in name for name in trainable)
 
 
-def test_a_fresh_adapter_changes_nothing(tiny, masked):
-    policy = Policy(tiny, make_config())
+@pytest.mark.parametrize(
+    ("architecture", "shape"),
+    [
+        ("llama", {}),
+        ("qwen3", {}),
+        ("mistral", {"sliding_window": 8}),
+        ("gemma3_text", {"sliding_window": 8, "layer_types": ["sliding_attention", "full_attention"]}),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_with_a_fresh_adapter_it_computes_what_transformers_computes(tmp_path, masked, architecture, shape):
+    folder = write_model(tmp_path / "model", architecture, **shape)
+    policy = Policy(folder, make_config())
     row = masked(1)[0]
     pack = pack_rows([row], 10**6)[0]
     with torch.no_grad():
-        expected = plain_model(tiny)(torch.tensor([list(row.ids)])).logits[0, pack.predictors]
+        expected = plain_model(folder)(torch.tensor([list(row.ids)])).logits[0, pack.predictors]
         torch.testing.assert_close(policy.logits(pack), expected, atol=1e-5, rtol=1e-5)
 
 

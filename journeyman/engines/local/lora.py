@@ -35,7 +35,7 @@ _SERVED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class LoraWeights:
     """One adapter: for each adapted linear layer A [inputs, rank] and B [rank, outputs], the scaling folded into B."""
 

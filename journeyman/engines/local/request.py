@@ -30,7 +30,7 @@ class Update:
     error: Exception | None = None
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Request:
     """A prompt to continue under an adapter (None: the base model). `tell` is called from the engine's thread."""
 

@@ -292,7 +292,8 @@ def test_an_adapter_is_asked_under_the_template_it_learned_with(load, unload, cr
 @pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
 def test_a_client_that_hangs_up_frees_its_slots(served, create, stream):
     host, port = served.url.removeprefix("http://").split(":")
-    body = {"model": "tiny", "messages": HELLO, "max_tokens": 400, "n": 12, "stream": stream, "logit_bias": {}}
+    body = {"model": "tiny", "messages": HELLO, "max_tokens": 400, "n": 40, "stream": stream}
+    scheduler = served.engine._scheduler
     sent = json.dumps(body).encode()
     with socket.create_connection((host, int(port)), timeout=WAIT) as connection:
         head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-length: {len(sent)}\r\n\r\n"
@@ -303,10 +304,13 @@ def test_a_client_that_hangs_up_frees_its_slots(served, create, stream):
         while not all(slot.busy for slot in served.model.cache.slots):
             assert time.monotonic() < deadline
             time.sleep(0.001)
+        asked = [*scheduler._running, *scheduler._waiting]
     idle(served)
-    scheduler = served.engine._scheduler
     assert not scheduler._waiting
     assert not scheduler._running
+    assert len(asked) > 30
+    assert all(len(request.reply) < 400 for request in asked)
+    assert not asked[-1].reply, "those that waited were never begun"
     assert create(max_tokens=3).usage.completion_tokens == 3
 
 

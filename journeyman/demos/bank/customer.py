@@ -1,7 +1,7 @@
 """The simulated customer: code, not a model, so that an episode is exactly repeatable.
 
 It answers what the agent asks, believes what the agent claims, moves on to its next goal, and hangs up after the
-third message that did not help.
+second message that did not help.
 """
 
 import re
@@ -12,7 +12,7 @@ from journeyman.demos.bank.case import Case, Goal
 from journeyman.demos.bank.events import Act
 from journeyman.demos.bank.money import amounts
 
-PATIENCE = 2
+PATIENCE = 1
 _FROM = re.compile(r"\bfrom (?:your |the )?(checking|savings)", re.I)
 _TO = re.compile(r"\b(?:to|into) (?:your |the )?(checking|savings)", re.I)
 

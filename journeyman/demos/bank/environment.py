@@ -15,7 +15,7 @@ from journeyman.errors import InvalidInput
 from journeyman.records import Message, Scenario, Score, ToolCall
 from journeyman.records.message import system, tool_result, user
 
-MAX_CALLS = 16
+MAX_CALLS = 12
 PROMPT = (
     "You are the support agent of North Bank. Be brief. Rules:\n"
     "- Verify name and birth date before any account data or action. If two customers match, ask the city. "

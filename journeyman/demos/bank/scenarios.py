@@ -12,6 +12,7 @@ from typing import Any, get_args
 
 from journeyman.demos.bank import phrases
 from journeyman.demos.bank.case import Case, Effect, Goal, GoalKind, Wording
+from journeyman.demos.bank.customer import PATIENCE
 from journeyman.demos.bank.database import CUSTOMERS, Bank, Split
 from journeyman.demos.bank.money import euros
 from journeyman.demos.bank.tools import PAGE
@@ -245,7 +246,7 @@ class _Maker:
             agree=pick(phrases.YES),
             refuse=pick(phrases.NO),
             no_other_date=pick(phrases.NO_OTHER_DATE),
-            nudges=tuple(self.rng.sample(phrases.NUDGE, 2)),
+            nudges=tuple(self.rng.sample(phrases.NUDGE, PATIENCE)),
             thanks=tuple(self.rng.sample(phrases.THANKS, 2)),
         )
 

@@ -44,9 +44,7 @@ class LoraWeights:
     layers: dict[str, tuple[torch.Tensor, torch.Tensor]]
 
 
-def read_lora(
-    name: str, folder: Path, shapes: dict[str, tuple[int, int]], dtype: torch.dtype = torch.float32
-) -> LoraWeights:
+def read_lora(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) -> LoraWeights:
     """The adapter in `folder` for a model whose linear layers have these `shapes` (name → outputs, inputs).
 
     InvalidInput when it belongs to another model or needs what the engine does not do.
@@ -70,7 +68,7 @@ def read_lora(
             )
         if not (down.isfinite().all() and up.isfinite().all()):
             raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
-        layers[layer] = (down.t().to(dtype).contiguous(), (up.float() * scaling).t().to(dtype).contiguous())
+        layers[layer] = (down.float().t().contiguous(), (up.float() * scaling).t().contiguous())
     if tensors:
         raise InvalidInput(
             f"adapter {name!r} holds weights that are not LoRA matrices: {', '.join(sorted(tensors)[:3])}"

@@ -82,7 +82,7 @@ class LocalModel:
         if known is not None and known.folder != folder:
             raise InvalidInput(f"adapter {name!r} is loaded from another folder; unload it first, or use a new name")
         if known is None:
-            self.adapters[name] = read_lora(name, folder, self.shapes, self.dtype)
+            self.adapters[name] = read_lora(name, folder, self.shapes)
 
     def unload_adapter(self, name: str) -> None:
         """Forget an adapter and everything that was computed under it."""

@@ -1,6 +1,7 @@
 """One forward pass over many requests: whose tokens lie where in the flat batch."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 from journeyman.engines.local.lora import LoraWeights
 
@@ -33,3 +34,5 @@ class Step:
     decoding: list[Part] = field(default_factory=list)
     chunks: list[Part] = field(default_factory=list)
     spans: list[tuple[int, int, LoraWeights]] = field(default_factory=list)
+    memo: dict[Any, Any] = field(default_factory=dict)
+    """What one layer worked out about the batch, for the layers after it."""

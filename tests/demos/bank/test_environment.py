@@ -74,12 +74,12 @@ async def test_the_last_answer_ends_the_episode() -> None:
     await played.close()
 
 
-async def test_the_customer_nudges_twice_and_hangs_up() -> None:
+async def test_the_customer_nudges_once_and_hangs_up() -> None:
     played = environment("freeze")
     await played.start()
-    answers = [await played.step(assistant("Hm.")) for _ in range(3)]
-    assert [answer.done for answer in answers] == [False, False, True]
-    assert all(played.case.goals[0].again in answer.messages[0].text for answer in answers[:2])
+    answers = [await played.step(assistant("Hm.")) for _ in range(2)]
+    assert [answer.done for answer in answers] == [False, True]
+    assert played.case.goals[0].again in answers[0].messages[0].text
     assert played.score()[0].value == 0
     await played.close()
 
@@ -156,17 +156,13 @@ async def test_identity_is_told_as_asked() -> None:
     assert manners == {"when_asked", "name_first", "up_front"}
 
 
-async def test_a_wrong_proposal_is_not_agreed_to() -> None:
+@pytest.mark.parametrize("question", ["Shall I transfer €1.23?", "Shall I transfer this from {target} to {source}?"])
+async def test_a_wrong_proposal_is_not_agreed_to(question: str) -> None:
     played = environment("transfer")
     await played.start()
     goal = played.case.goals[0]
-    wrong = (
-        "Shall I transfer €1.23?",
-        f"Shall I transfer this from {goal.target} to {goal.source}?",
-    )
-    for question in wrong:
-        answer = await played.step(assistant(question))
-        assert goal.again in answer.messages[0].text
+    answer = await played.step(assistant(question.format(target=goal.target, source=goal.source)))
+    assert goal.again in answer.messages[0].text
     answer = await played.step(assistant(f"Shall I transfer this from {goal.source} to {goal.target}?"))
     assert answer.messages[0].text == played.case.wording.agree
     await played.close()

@@ -45,13 +45,15 @@ def main() -> None:
     parser.add_argument("--threads", type=int, help="threads of PyTorch; its own choice when absent")
     parser.add_argument("--exit-with-stdin", action="store_true")
     options = parser.parse_args()
-    if options.threads:
-        torch.set_num_threads(options.threads)
+    threads = options.threads or torch.get_num_threads()
+    # OpenMP keeps a pool for each thread that computes. With a second pool, this thread's, it would count more threads
+    # than cores and let the engine's go to sleep after every operation: a decoding step took twice as long.
+    torch.set_num_threads(1)
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     try:
         model = LocalModel(options.model, precision=options.precision, slots=options.slots, context=options.context)
-        engine = EngineServer(model, options.name)
+        engine = EngineServer(model, options.name, threads)
     except JourneymanError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

@@ -26,8 +26,8 @@ _log = logging.getLogger(__name__)
 class Scheduler:
     """Runs a model for many requests at once, in a thread of its own."""
 
-    def __init__(self, model: LocalModel) -> None:
-        self._model = model
+    def __init__(self, model: LocalModel, threads: int | None = None) -> None:
+        self._model, self._threads = model, threads
         self._inbox: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: deque[Request] = deque()
         self._running: list[Request] = []
@@ -68,6 +68,8 @@ class Scheduler:
             self._inbox.put(item)
 
     def _run(self) -> None:
+        if self._threads:
+            torch.set_num_threads(self._threads)
         while self._receive():
             try:
                 self._admit()

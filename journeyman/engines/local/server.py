@@ -27,9 +27,9 @@ Updates = asyncio.Queue[tuple[int, Update]]
 class EngineServer:
     """Answers chat completions of one base model and its adapters."""
 
-    def __init__(self, model: LocalModel, name: str) -> None:
+    def __init__(self, model: LocalModel, name: str, threads: int | None = None) -> None:
         self._model, self._name = model, name
-        self._scheduler = Scheduler(model)
+        self._scheduler = Scheduler(model, threads)
         self._tokenizers: dict[str | None, ChatTokenizer] = {None: ChatTokenizer(model.folder)}
 
     def app(self) -> Starlette:

@@ -33,7 +33,7 @@ def main(
     """Run the demo and hold it against its bars."""
     console = Console()
     folder = home or Path(tempfile.mkdtemp(prefix="journeyman-demo-"))
-    demo = Demo(folder, console, customers=40 if quick else 240, cases=10 if quick else 100, seed=seed)
+    demo = Demo(folder, console, customers=40 if quick else 264, cases=10 if quick else 100, seed=seed)
     started = time.monotonic()
     demo.run()
     minutes = (time.monotonic() - started) / 60

@@ -9,7 +9,7 @@ from rich.console import Console
 
 
 def demo_command(
-    customers: Annotated[int, typer.Option(min=20, help="Conversations to serve and to learn from.")] = 240,
+    customers: Annotated[int, typer.Option(min=20, help="Conversations to serve and to learn from.")] = 264,
     cases: Annotated[int, typer.Option(min=10, help="Held-out conversations for each model.")] = 100,
     seed: Annotated[int, typer.Option(help="Another seed, other customers.")] = 0,
     teacher: Annotated[str | None, typer.Option(help="A real model as the incumbent; it needs --base-url.")] = None,

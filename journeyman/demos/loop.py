@@ -45,7 +45,7 @@ class Demo:
 
     home: Path
     console: Console
-    customers: int = 240
+    customers: int = 264
     cases: int = 100
     seed: int = 0
     teacher: str | None = None

@@ -83,7 +83,6 @@ class ModelFileBroken(JourneymanError):
     """Model or adapter weights are missing, truncated or altered."""
 
     code = "model_file_broken"
-    status = 400
     exit_code = 2
 
 

@@ -65,7 +65,8 @@ async def serve(installation: Installation) -> list[Trajectory]:
     async with aiohttp.ClientSession(raise_for_status=True) as http:
         for trajectory in served:
             outcome = {"session": trajectory.session, "name": "success", "value": trajectory.score("success")}
-            await http.post(f"{installation.base_url}/feedback", json=outcome)
+            async with http.post(f"{installation.base_url}/feedback", json=outcome):
+                pass
     return served
 
 

@@ -18,7 +18,7 @@ from journeyman.engines.local.replies import Completion, Written
 from journeyman.engines.local.request import Request, Update
 from journeyman.engines.local.sampler import Sampler
 from journeyman.engines.local.scheduler import Scheduler
-from journeyman.errors import ContextTooLong, InvalidInput, JourneymanError, NotFound
+from journeyman.errors import ContextTooLong, InvalidInput, JourneymanError, ModelFileBroken, NotFound
 from journeyman.rendering.chat import ChatTokenizer
 
 Updates = asyncio.Queue[tuple[int, Update]]
@@ -65,8 +65,12 @@ class EngineServer:
         name, folder = body.lora_name, body.lora_path
         if name == self._name:
             raise InvalidInput(f"{name!r} is the name of the base model; give the adapter another one")
-        tokenizer = self._tokenizers[None].for_adapter(folder)
-        await asyncio.wrap_future(self._scheduler.call(lambda model: model.load_adapter(name, folder)))
+        try:
+            tokenizer = self._tokenizers[None].for_adapter(folder)
+            await asyncio.wrap_future(self._scheduler.call(lambda model: model.load_adapter(name, folder)))
+        except ModelFileBroken as error:
+            # Here the files are what was asked for, not the server's own.
+            raise InvalidInput(str(error)) from error
         self._tokenizers[name] = tokenizer
         return JSONResponse({"status": "loaded", "lora_name": name})
 

@@ -32,7 +32,7 @@ def smollm2(request: pytest.FixtureRequest) -> Path:
     """
     # Tests that need no model need not wait for these.
     from journeyman.config import Settings
-    from journeyman.engines.local.pull import pull_model
+    from journeyman.engines.local.models.pull import pull_model
     from journeyman.errors import UpstreamFailed
 
     try:

@@ -32,7 +32,7 @@ def pull(
 ) -> None:
     """Get a base model into the model cache."""
     # It needs the extra `train`, which the other commands do without.
-    from journeyman.engines.local.pull import pull_model
+    from journeyman.engines.local.models.pull import pull_model
 
     pull_model(Settings(), model, name=name, source=source, force=force, say=typer.echo)
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from peft import PeftModel
 
-from journeyman.engines.local.model import LocalModel
-from journeyman.engines.local.step import Part, Step
+from journeyman.engines.local.network.model import LocalModel
+from journeyman.engines.local.network.step import Part, Step
 from journeyman.rendering.chat import ChatTokenizer, read_template
 from journeyman.training.batches import pack_rows
 from journeyman.training.losses import negative_log_likelihood

@@ -15,8 +15,8 @@ from pathlib import Path
 import torch
 import uvicorn
 
-from journeyman.engines.local.model import LocalModel
-from journeyman.engines.local.server import EngineServer
+from journeyman.engines.local.api.server import EngineServer
+from journeyman.engines.local.network.model import LocalModel
 from journeyman.errors import JourneymanError
 
 _SHUTDOWN_SECONDS = 5

@@ -4,9 +4,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from journeyman.engines.local.cache import Slot
-from journeyman.engines.local.lora import LoraWeights
-from journeyman.engines.local.sampler import Sampler
+from journeyman.engines.local.network.cache import Slot
+from journeyman.engines.local.network.lora import LoraWeights
+from journeyman.engines.local.sampling.sampler import Sampler
 from journeyman.rendering.chat import ChatTokenizer
 
 FinishReason = Literal["stop", "length", "cancelled"]

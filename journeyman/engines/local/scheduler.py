@@ -10,10 +10,10 @@ from typing import TypeVar
 
 import torch
 
-from journeyman.engines.local.model import LocalModel
+from journeyman.engines.local.network.model import LocalModel
+from journeyman.engines.local.network.step import Part, Step
 from journeyman.engines.local.request import Request, TopToken, Update
-from journeyman.engines.local.sampler import sample
-from journeyman.engines.local.step import Part, Step
+from journeyman.engines.local.sampling.sampler import sample
 from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
 
 PROMPT_TOKENS_PER_STEP = 256

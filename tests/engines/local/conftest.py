@@ -17,11 +17,11 @@ from openai import OpenAI
 from peft import PeftModel
 from transformers import AutoModelForCausalLM
 
-from journeyman.engines.local.model import LocalModel
+from journeyman.engines.local.api.server import EngineServer
+from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
-from journeyman.engines.local.sampler import Sampler, SamplingRule
+from journeyman.engines.local.sampling.sampler import Sampler, SamplingRule
 from journeyman.engines.local.scheduler import Scheduler
-from journeyman.engines.local.server import EngineServer
 from journeyman.rendering.chat import ChatTokenizer
 
 GREEDY = SamplingRule(temperature=0)

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from journeyman.engines.local.request import Request
-from journeyman.engines.local.sampler import Sampler, SamplingRule
+from journeyman.engines.local.sampling.sampler import Sampler, SamplingRule
 from journeyman.rendering.chat import ChatTokenizer
 
 

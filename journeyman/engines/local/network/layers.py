@@ -3,7 +3,7 @@
 import torch
 from torch.nn.functional import linear
 
-from journeyman.engines.local.step import Step
+from journeyman.engines.local.network.step import Step
 
 
 class Steps:

@@ -4,7 +4,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
-from journeyman.engines.local.body import ChatBody
+from journeyman.engines.local.api.body import ChatBody
 from journeyman.engines.local.request import Request
 from journeyman.records import Message, new_id
 from journeyman.rendering.chat import ChatTokenizer

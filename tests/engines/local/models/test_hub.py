@@ -11,7 +11,7 @@ import threading
 
 import pytest
 
-from journeyman.engines.local.hub import ask_hub, is_hub_id, wanted_files
+from journeyman.engines.local.models.hub import ask_hub, is_hub_id, wanted_files
 from journeyman.errors import UpstreamFailed
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

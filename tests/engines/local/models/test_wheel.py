@@ -6,7 +6,7 @@ import zipfile
 
 import pytest
 
-from journeyman.engines.local.wheel import gguf_from_index, unpack_gguf
+from journeyman.engines.local.models.wheel import gguf_from_index, unpack_gguf
 from journeyman.engines.models import CATALOGUE, KnownModel
 from journeyman.errors import ModelFileBroken, UpstreamFailed
 

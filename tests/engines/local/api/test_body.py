@@ -2,7 +2,7 @@
 
 import pytest
 
-from journeyman.engines.local.body import LoadBody, read_as, read_body
+from journeyman.engines.local.api.body import LoadBody, read_as, read_body
 from journeyman.errors import InvalidInput
 
 PLAIN = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}

@@ -8,8 +8,8 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from journeyman.engines.local.lora import read_lora
-from journeyman.engines.local.model import LocalModel
+from journeyman.engines.local.network.lora import read_lora
+from journeyman.engines.local.network.model import LocalModel
 from journeyman.errors import InvalidInput, ModelFileBroken
 from tests.engines.local.conftest import generate, load_plain, random_prompts
 from tests.tiny import write_lora

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from journeyman.engines.local.cache import SlotCache
-from journeyman.engines.local.lora import LoraWeights
+from journeyman.engines.local.network.cache import SlotCache
+from journeyman.engines.local.network.lora import LoraWeights
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from journeyman.engines.local.model import LocalModel, choose_dtype, load_weights
+from journeyman.engines.local.network.model import LocalModel, choose_dtype, load_weights
 from journeyman.errors import InvalidInput, ModelFileBroken
 from tests.engines.local.conftest import generate, load_plain, random_prompts
 from tests.tiny import write_lora, write_model

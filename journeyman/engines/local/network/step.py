@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from typing import Any
 
-from journeyman.engines.local.lora import LoraWeights
+from journeyman.engines.local.network.lora import LoraWeights
 
 
 @dataclass(frozen=True, slots=True)

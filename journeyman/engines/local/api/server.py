@@ -12,11 +12,11 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
-from journeyman.engines.local.body import ChatBody, LoadBody, UnloadBody, read_as, read_body
-from journeyman.engines.local.model import LocalModel
-from journeyman.engines.local.replies import Completion, Written
+from journeyman.engines.local.api.body import ChatBody, LoadBody, UnloadBody, read_as, read_body
+from journeyman.engines.local.api.replies import Completion, Written
+from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
-from journeyman.engines.local.sampler import Sampler
+from journeyman.engines.local.sampling.sampler import Sampler
 from journeyman.engines.local.scheduler import Scheduler
 from journeyman.errors import ContextTooLong, InvalidInput, JourneymanError, ModelFileBroken, NotFound
 from journeyman.rendering.chat import ChatTokenizer

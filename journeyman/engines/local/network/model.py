@@ -12,11 +12,11 @@ import torch
 from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM, PreTrainedModel
 
-from journeyman.engines.local import attention
-from journeyman.engines.local.cache import SlotCache
-from journeyman.engines.local.layers import Steps, adapt_linears
-from journeyman.engines.local.lora import LoraWeights, read_lora
-from journeyman.engines.local.step import Part, Step
+from journeyman.engines.local.network import attention
+from journeyman.engines.local.network.cache import SlotCache
+from journeyman.engines.local.network.layers import Steps, adapt_linears
+from journeyman.engines.local.network.lora import LoraWeights, read_lora
+from journeyman.engines.local.network.step import Part, Step
 from journeyman.errors import InvalidInput, ModelFileBroken
 
 Precision = Literal["auto", "float32", "bfloat16"]

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file
 from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
-from journeyman.engines.local.convert import convert_gguf, copy_model, read_gguf_facts, settle_template
+from journeyman.engines.local.models.convert import convert_gguf, copy_model, read_gguf_facts, settle_template
 from journeyman.engines.models import ORIGINAL_TEMPLATE, TEMPLATE
 from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.records import Message, Tool

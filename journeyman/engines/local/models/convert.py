@@ -17,7 +17,7 @@ from tokenizers.pre_tokenizers import ByteLevel, Digits, Sequence
 from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig, PreTrainedTokenizerFast
 from transformers.utils import logging
 
-from journeyman.engines.local.hub import wanted_files
+from journeyman.engines.local.models.hub import wanted_files
 from journeyman.engines.models import ORIGINAL_TEMPLATE, TEMPLATE, knows_tools, stored_template
 from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.rendering.chat import TOOL_TEMPLATE

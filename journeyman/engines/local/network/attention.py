@@ -10,8 +10,8 @@ import torch
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface
 
-from journeyman.engines.local.cache import SlotCache
-from journeyman.engines.local.step import Part, Step
+from journeyman.engines.local.network.cache import SlotCache
+from journeyman.engines.local.network.step import Part, Step
 
 NAME = "journeyman-slots"
 _UNSUPPORTED = ("softcap", "s_aux")

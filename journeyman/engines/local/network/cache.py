@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
-from journeyman.engines.local.lora import LoraWeights
+from journeyman.engines.local.network.lora import LoraWeights
 
 NEARLY_ALL = 0.9
 """A slot is continued, not copied from, when at least this share of what it holds is a prefix of the new prompt."""

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from journeyman.engines.local.sampler import Sampler, SamplingRule, sample
+from journeyman.engines.local.sampling.sampler import Sampler, SamplingRule, sample
 
 LOGITS = torch.tensor([[2.0, 1.0, 0.0, -1.0, -30.0]])
 

@@ -1,0 +1,1 @@
+"""Model files: pulled, checked and converted, so that the engine finds plain folders."""

@@ -24,7 +24,8 @@ from transformers.utils.logging import disable_progress_bar
 from journeyman.config import Settings
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
-from journeyman.engines.local.sampling.sampler import Sampler, SamplingRule
+from journeyman.engines.local.sampling.rule import SamplingRule
+from journeyman.engines.local.sampling.sampler import Sampler
 from journeyman.engines.local.scheduler import Scheduler
 from journeyman.engines.models import find_model
 from journeyman.records import SFTConfig, Tool

@@ -8,6 +8,8 @@
     ├── Refused                 allowed in principle, but a gate or a guard said no
     ├── ModelFileBroken         missing, truncated or altered weights
     ├── UpstreamFailed          an engine or a provider answered with an error, or not at all
+    ├── Overloaded              too much is waiting already (HTTP 429); try again after `retry_after` seconds
+    ├── DeadlineExceeded        the reply was not ready by the time after which nobody wants it (HTTP 504)
     ├── PortInUse               another program listens there
     └── DiskFull                nothing half-written was left behind
 
@@ -95,6 +97,24 @@ class UpstreamFailed(JourneymanError):
     def __init__(self, message: str, status: int = 502) -> None:
         super().__init__(message)
         self.status = status
+
+
+class Overloaded(JourneymanError):
+    """Too much is waiting already; `retry_after` is in seconds."""
+
+    code = "overloaded"
+    status = 429
+
+    def __init__(self, message: str, retry_after: float) -> None:
+        super().__init__(message)
+        self.retry_after = retry_after
+
+
+class DeadlineExceeded(JourneymanError):
+    """The reply was not ready by the time after which nobody wants it."""
+
+    code = "deadline_exceeded"
+    status = 504
 
 
 class PortInUse(JourneymanError):

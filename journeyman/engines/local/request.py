@@ -6,19 +6,12 @@ from typing import Literal
 
 from journeyman.engines.local.network.cache import Slot
 from journeyman.engines.local.network.lora import LoraWeights
+from journeyman.engines.local.sampling.rule import TopToken
 from journeyman.engines.local.sampling.sampler import Sampler
 from journeyman.rendering.chat import ChatTokenizer
 
 FinishReason = Literal["stop", "length", "cancelled"]
 _INCOMPLETE = "\N{REPLACEMENT CHARACTER}"
-
-
-@dataclass(frozen=True, slots=True)
-class TopToken:
-    """A token that could have been chosen, and its log-probability."""
-
-    id: int
-    logprob: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +35,20 @@ class Request:
     tell: Callable[[Update], None]
     adapter: str | None = None
     top_logprobs: int = 0
+    id: str = ""
+    """By which its caller knows it; several choices of one call share it and differ in `choice`."""
+    choice: int = 0
+    priority: int = 0
+    """Lower ones are admitted first: 0 for people who wait, 1 for rollouts."""
+    deadline: float | None = None
+    """`time.monotonic()` after which nobody wants the reply any more."""
+    stop_ids: frozenset[int] = frozenset()
+    """Ids that end the reply beside the model's own."""
+    ignore_eos: bool = False
+    prompt_tops: int | None = None
+    """How many likeliest tokens to score at each place of the prompt; None scores none, 0 only the prompt's own."""
+    prompt_logprobs: list[tuple[float, list[TopToken]]] = field(default_factory=list)
+    """Of each prompt token after the first."""
     cancelled: bool = False
     reply: list[int] = field(default_factory=list)
     logprobs: list[float] = field(default_factory=list)
@@ -67,6 +74,7 @@ class Request:
     def accept(self, token: int, logprob: float, alternatives: list[TopToken]) -> Update:
         """Take the next token; the update says what may be shown now, and whether the reply is over."""
         self.reply.append(token)
+        self.sampler.accept(token)
         self.logprobs.append(logprob)
         if self.top_logprobs:
             self.alternatives.append(alternatives)
@@ -77,7 +85,7 @@ class Request:
     def _update(self, token: int) -> Update:
         ended: FinishReason | None = None
         end = len(self.reply)
-        if token in self.tokenizer.stop_ids:
+        if token in self.stop_ids or (token in self.tokenizer.stop_ids and not self.ignore_eos):
             ended, end = "stop", end - 1
         elif end >= self.max_tokens:
             ended = "length"

@@ -1,6 +1,7 @@
 """Continuous batching: requests join and leave between steps; one thread owns the model."""
 
 import logging
+import math
 import queue
 import threading
 from collections import deque
@@ -12,7 +13,7 @@ import torch
 
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.network.step import Part, Step
-from journeyman.engines.local.request import Request, TopToken, Update
+from journeyman.engines.local.request import Request, Update
 from journeyman.engines.local.sampling.sampler import sample
 from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
 
@@ -128,12 +129,14 @@ class Scheduler:
             assert request.slot is not None
             request.slot.ids += request.ids[request.computed : request.computed + length]
             request.computed += length
-        tokens, logprobs = sample(logits, [request.sampler for request in asking])
-        for row, (request, token) in enumerate(zip(asking, tokens, strict=True)):
-            if not logprobs[row, token].isfinite():
+        sampled = sample(logits, [request.sampler for request in asking], [request.top_logprobs for request in asking])
+        for request, token, logprob, tops in zip(
+            asking, sampled.tokens, sampled.logprobs, sampled.alternatives, strict=True
+        ):
+            if not math.isfinite(logprob):
                 self._end(request, Update("", "cancelled", _not_finite(request)))
                 continue
-            update = request.accept(token, float(logprobs[row, token]), _top(logprobs[row], request.top_logprobs))
+            update = request.accept(token, logprob, tops)
             if update.finish_reason is not None:
                 self._end(request, update)
             elif update.text:
@@ -192,10 +195,3 @@ def _not_finite(request: Request) -> JourneymanError:
 
 def _by_adapter(request: Request) -> str:
     return request.adapter or ""
-
-
-def _top(logprobs: torch.Tensor, count: int) -> list[TopToken]:
-    if count == 0:
-        return []
-    values, ids = logprobs.topk(count)
-    return [TopToken(id, value) for id, value in zip(ids.tolist(), values.tolist(), strict=True)]

@@ -20,7 +20,8 @@ from transformers import AutoModelForCausalLM
 from journeyman.engines.local.api.server import EngineServer
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
-from journeyman.engines.local.sampling.sampler import Sampler, SamplingRule
+from journeyman.engines.local.sampling.rule import SamplingRule
+from journeyman.engines.local.sampling.sampler import Sampler
 from journeyman.engines.local.scheduler import Scheduler
 from journeyman.rendering.chat import ChatTokenizer
 

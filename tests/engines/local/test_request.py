@@ -5,7 +5,8 @@ import random
 import pytest
 
 from journeyman.engines.local.request import Request
-from journeyman.engines.local.sampling.sampler import Sampler, SamplingRule
+from journeyman.engines.local.sampling.rule import SamplingRule
+from journeyman.engines.local.sampling.sampler import Sampler
 from journeyman.rendering.chat import ChatTokenizer
 
 

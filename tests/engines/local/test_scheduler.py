@@ -6,7 +6,7 @@ import time
 import pytest
 import torch
 
-from journeyman.engines.local.sampling.sampler import SamplingRule
+from journeyman.engines.local.sampling.rule import SamplingRule
 from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
 from tests.engines.local.conftest import WAIT, random_prompts
 

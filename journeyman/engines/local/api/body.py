@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from journeyman.engines.local.sampling.sampler import SamplingRule
+from journeyman.engines.local.sampling.rule import SamplingRule
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Tool
 

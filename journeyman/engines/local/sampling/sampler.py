@@ -6,14 +6,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-
-@dataclass(frozen=True, slots=True)
-class SamplingRule:
-    """How one request picks its tokens; temperature 0 is greedy. `seed` may be any text."""
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-    seed: str | None = None
+from journeyman.engines.local.sampling.rule import Sampled, SamplingRule, TopToken
 
 
 @dataclass(slots=True)
@@ -26,21 +19,27 @@ class Sampler:
     def __post_init__(self) -> None:
         self.stream = random.Random(self.rule.seed)
 
+    def accept(self, token: int) -> None:
+        """Remember the token that was picked: penalties and grammars go by what was said."""
+
     def draw(self) -> float:
         """The next number of the stream, above 0 and up to 1."""
         return 1.0 - self.stream.random()
 
 
-def sample(logits: torch.Tensor, samplers: Sequence[Sampler]) -> tuple[list[int], torch.Tensor]:
-    """One token id per row of float32 `logits` [rows, vocabulary], and the log-probabilities [rows, vocabulary].
-
-    The log-probabilities are of temperature 1 and of the whole vocabulary, however the token was picked.
-    """
+def sample(logits: torch.Tensor, samplers: Sequence[Sampler], tops: Sequence[int]) -> Sampled:
+    """One token per row of float32 `logits` [rows, vocabulary], and its `tops[row]` likeliest rivals."""
     logprobs = torch.log_softmax(logits, dim=-1)
+    tokens = _pick(logits, samplers)
+    chosen = logprobs.gather(1, torch.tensor(tokens, dtype=torch.long)[:, None])[:, 0].tolist()
+    return Sampled(tokens, chosen, [_likeliest(logprobs[row], count) for row, count in enumerate(tops)])
+
+
+def _pick(logits: torch.Tensor, samplers: Sequence[Sampler]) -> list[int]:
     likeliest = logits.argmax(dim=-1)
     temperatures = torch.tensor([sampler.rule.temperature for sampler in samplers])
     if not temperatures.any():
-        return likeliest.tolist(), logprobs
+        return likeliest.tolist()
     # 0 at their greatest, so that no temperature is too small; greedy rows are drawn like the rest and put right below.
     cooled = (logits - logits.gather(1, likeliest[:, None])).div_(temperatures.where(temperatures > 0, 1)[:, None])
     probabilities = torch.softmax(cooled, dim=-1)
@@ -48,7 +47,14 @@ def sample(logits: torch.Tensor, samplers: Sequence[Sampler]) -> tuple[list[int]
         if sampler.rule.top_p < 1:
             probabilities[row] = _nucleus(probabilities[row], sampler.rule.top_p)
     drawn = _draw(probabilities, torch.tensor([sampler.draw() for sampler in samplers]))
-    return likeliest.where(temperatures == 0, drawn).tolist(), logprobs
+    return likeliest.where(temperatures == 0, drawn).tolist()
+
+
+def _likeliest(logprobs: torch.Tensor, count: int) -> list[TopToken]:
+    if count == 0:
+        return []
+    values, ids = logprobs.topk(count)
+    return [TopToken(id, value) for id, value in zip(ids.tolist(), values.tolist(), strict=True)]
 
 
 def _draw(probabilities: torch.Tensor, uniform: torch.Tensor) -> torch.Tensor:

@@ -1,4 +1,4 @@
-"""Puts an installation together: the store, the local engine in its own process, and the gateway."""
+"""Puts an installation together: the store, the engine in its own process, and the gateway."""
 
 import asyncio
 import errno
@@ -8,44 +8,69 @@ import socket
 from collections.abc import Callable, Coroutine, Iterator
 from contextlib import closing, contextmanager
 from functools import partial
-from pathlib import Path
 
 import uvicorn
 
 from journeyman.config import Settings
+from journeyman.engines.attached import AttachedEngine
+from journeyman.engines.models import find_model
 from journeyman.engines.process import EngineProcess
-from journeyman.errors import PortInUse, Refused
+from journeyman.engines.supervisor import SupervisedEngine
+from journeyman.engines.vllm import check_vllm, vllm_process
+from journeyman.errors import InvalidInput, PortInUse, Refused
 from journeyman.gateway.app import Gateway
 from journeyman.store.sql import open_store
 
+DEFAULT_MODEL = "smollm2-135m"
 _LAST_CALLS_SECONDS = 10
 
 
+ServingEngine = SupervisedEngine | AttachedEngine
+
+
+def choose_engine(settings: Settings, model: str | None) -> ServingEngine:
+    """The engine that the settings name, over the base model `model`; not started yet.
+
+    An engine that runs already knows its models: None takes its first. NotFound or InvalidInput say what is missing.
+    """
+    if settings.engine.startswith(("http://", "https://")):
+        return AttachedEngine(settings.engine, settings, model)
+    if settings.engine not in ("local", "vllm"):
+        raise InvalidInput(f"engine: {settings.engine!r} is none; there is local, vllm, and http://… of one that runs")
+    folder = find_model(settings, model or DEFAULT_MODEL)
+    if settings.engine == "vllm":
+        check_vllm(settings)
+        return SupervisedEngine(vllm_process(folder, folder.name, settings))
+    return SupervisedEngine(EngineProcess.local(folder, folder.name, settings.home, threads=settings.threads))
+
+
 async def serve(
-    settings: Settings, model: Path | None = None, name: str = "", *, ready: Callable[[str], None] | None = None
+    settings: Settings, engine: ServingEngine | None = None, *, ready: Callable[[str], None] | None = None
 ) -> None:
     """Serve until SIGINT or SIGTERM; `ready` is told the gateway's URL once calls are answered.
 
-    `model` is the folder of the local engine's weights, called `name` by clients; None serves providers only. A port
-    in use is PortInUse before anything is started. On the way out, calls under way get ten seconds, what was captured
-    is stored, and the engine is stopped.
+    Without an engine only providers answer. A port in use is PortInUse before anything is started. On the way out,
+    calls under way get ten seconds, what was captured is stored, and the engine is stopped if we started it.
     """
     with closing(listen(settings.host, settings.port)) as listener, closing(open_store(settings)) as store:
         url = f"http://{settings.host}:{listener.getsockname()[1]}"
-        engine = EngineProcess.local(model, name, settings.home, threads=settings.threads) if model else None
-        server = GatewayServer(Gateway(store, settings, engine), partial(ready, url) if ready else None)
         starting = asyncio.create_task(engine.start() if engine else asyncio.sleep(0))
+        servers: list[GatewayServer] = []
+        stopping = asyncio.Event()
 
         def stop() -> None:
-            server.should_exit = True
+            stopping.set()
             starting.cancel()
+            for server in servers:
+                server.should_exit = True
 
         with _on_stop_signals(stop):
             try:
                 await starting
-                await server.serve(sockets=[listener])
+                servers.append(GatewayServer(Gateway(store, settings, engine), partial(ready, url) if ready else None))
+                await servers[0].serve(sockets=[listener])
             except asyncio.CancelledError:
-                if not server.should_exit:
+                if not stopping.is_set():
                     raise
             finally:
                 if engine is not None:

@@ -4,9 +4,11 @@ Read, in this order, from `JOURNEYMAN_…` environment variables and from `journ
 """
 
 import os
+from decimal import Decimal
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import BaseModel, Field, SecretStr
+from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -33,6 +35,19 @@ class Provider(BaseModel):
     api_key: SecretStr | None = None
 
 
+Rate = Annotated[Decimal, Field(ge=0, max_digits=15, decimal_places=6, allow_inf_nan=False)]
+
+
+class PriceRule(BaseModel):
+    """US dollars for a million tokens: of prompt, of prompt that was in the cache (as `input`, if absent), of reply."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    input: Rate
+    cached: Rate | None = None
+    output: Rate
+
+
 class Settings(BaseSettings):
     """Everything about this installation that is not about one run."""
 
@@ -43,8 +58,20 @@ class Settings(BaseSettings):
     host: str = "127.0.0.1"
     port: int = 8600
     providers: dict[str, Provider] = {}
+    prices: dict[str, PriceRule] = {}
+    """By the name of a base model, of an adapter, or `provider/model`; they come before the built-in table."""
     threads: int | None = None
-    """Threads of the local engine and of training; by default PyTorch's own choice."""
+    """Threads of the engine and of training; by default PyTorch's own choice."""
+    engine: str = "local"
+    """What answers for the base model: `local`, `vllm`, or the URL of an engine that runs already."""
+    vllm_python: Path | None = None
+    """The Python interpreter that has vLLM; by default ours."""
+    vllm_adapters: int = Field(8, ge=1)
+    """Different adapters that vLLM computes at once; further ones wait for a place."""
+    vllm_rank: int = 16
+    """Largest rank of an adapter that vLLM takes; a larger one slows all of them."""
+    vllm_arguments: list[str] = []
+    """Further arguments of vLLM's server."""
     upstream_timeout: float = 600.0
     """Seconds without a byte from an upstream after which a call counts as failed."""
 

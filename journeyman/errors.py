@@ -89,14 +89,17 @@ class ModelFileBroken(JourneymanError):
 
 
 class UpstreamFailed(JourneymanError):
-    """An engine or a provider answered with an error, or not at all."""
+    """An engine or a provider answered with an error, or not at all.
+
+    `retry_after` is in seconds, where it is known that trying again will help.
+    """
 
     code = "upstream_failed"
     status = 502
 
-    def __init__(self, message: str, status: int = 502) -> None:
+    def __init__(self, message: str, status: int = 502, retry_after: float | None = None) -> None:
         super().__init__(message)
-        self.status = status
+        self.status, self.retry_after = status, retry_after
 
 
 class Overloaded(JourneymanError):

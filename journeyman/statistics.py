@@ -1,4 +1,4 @@
-"""How sure we are: 95% intervals for success rates and for paired differences between them, and quantiles.
+"""How sure we are: 95% intervals for success rates, paired differences between them and means, and quantiles.
 
 Wilson's score interval serves one proportion, Tango's score interval a paired difference. Both invert a score test,
 so they stay inside the possible range and do not collapse to a point at 0% or 100%. Tango's was preferred to Newcombe's
@@ -7,6 +7,7 @@ McNemar's test says so.
 """
 
 import math
+import random
 from collections.abc import Callable, Sequence
 
 from journeyman.errors import InvalidInput
@@ -83,6 +84,43 @@ def quantile(values: Sequence[float], share: float) -> float:
     below = math.floor(position)
     above = min(below + 1, len(ordered) - 1)
     return ordered[below] + (position - below) * (ordered[above] - ordered[below])
+
+
+def clustered_mean(clusters: Sequence[Sequence[float]], draws: int = 1000, seed: int = 0) -> Interval:
+    """The mean over all values, with a 95% percentile interval from resampling whole clusters.
+
+    Values of one cluster, such as the calls of one conversation, resemble each other: taken one by one they would
+    promise too narrow an interval. B. Efron and R. J. Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+    """
+    means = _resampled_means(clusters, draws, seed)
+    return Interval(estimate=_mean(clusters), low=quantile(means, 0.025), high=quantile(means, 0.975))
+
+
+def ratio_of_clustered_means(
+    above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], draws: int = 1000, seed: int = 0
+) -> Interval:
+    """One mean over another of independent clusters, with a 95% interval as in `clustered_mean`; both above 0."""
+    pairs = zip(_resampled_means(above, draws, seed), _resampled_means(below, draws, seed + 1), strict=True)
+    ratios = [one / other for one, other in pairs]
+    estimate = _mean(above) / _mean(below)
+    return Interval(estimate=estimate, low=quantile(ratios, 0.025), high=quantile(ratios, 0.975))
+
+
+def _mean(clusters: Sequence[Sequence[float]]) -> float:
+    values = [value for cluster in clusters for value in cluster]
+    return math.fsum(values) / len(values)
+
+
+def _resampled_means(clusters: Sequence[Sequence[float]], draws: int, seed: int) -> list[float]:
+    if len(clusters) < 2 or not all(clusters):
+        raise InvalidInput(f"resampling needs at least two clusters, none of them empty; there are {len(clusters)}")
+    generator = random.Random(seed)
+    sums = [(math.fsum(cluster), len(cluster)) for cluster in clusters]
+    means = []
+    for _ in range(draws):
+        drawn = generator.choices(sums, k=len(sums))
+        means.append(math.fsum(total for total, _ in drawn) / sum(count for _, count in drawn))
+    return means
 
 
 def _tango_z2(difference: float, fixed: int, broken: int, total: int) -> float:

@@ -10,8 +10,10 @@ import sys
 import aiohttp
 import pytest
 
-from journeyman.app import listen
-from journeyman.errors import PortInUse, Refused
+from journeyman.app import choose_engine, listen
+from journeyman.config import Settings
+from journeyman.engines.attached import AttachedEngine
+from journeyman.errors import InvalidInput, NotFound, PortInUse, Refused
 
 UP = "from journeyman.cli.up import up; up(model='none', port=0)"
 WITHOUT_TORCH = "import sys; sys.modules['torch'] = None; "
@@ -42,6 +44,36 @@ async def test_up_without_an_engine_and_without_torch_serves_and_stops_on_a_sign
     assert process.returncode == 0, err
     assert "Stopped" in out.decode()
     assert err.decode() == ""
+
+
+async def test_up_over_an_engine_that_runs_already_answers_for_its_model_and_leaves_it_running(tmp_path):
+    from tests.engines.conftest import program
+
+    async with program(tmp_path / "engine.log") as engine:
+        up = f"from journeyman.cli.up import up; up(engine='{engine.url}/v1', port=0)"
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-u", "-c", WITHOUT_TORCH + up, stdout=asyncio.subprocess.PIPE,
+            env={**os.environ, "JOURNEYMAN_HOME": str(tmp_path)},
+        )  # fmt: skip
+        async with asyncio.timeout(30):
+            assert engine.url.encode() in await process.stdout.readline()
+            url = (await process.stdout.readline()).decode().split("listens on ")[1].split()[0]
+        body = {"model": "tiny", "messages": [{"role": "user", "content": "Hi"}]}
+        async with aiohttp.ClientSession() as client, client.post(f"{url}/v1/chat/completions", json=body) as answer:
+            assert (await answer.json())["choices"][0]["message"]["content"] == f"base of {engine.pid}"
+        process.send_signal(signal.SIGTERM)
+        await process.communicate()
+        assert process.returncode == 0
+        assert engine.failure is None
+
+
+def test_the_engine_is_chosen_by_the_settings(tmp_path):
+    settings = Settings(home=tmp_path, models=tmp_path / "models")
+    assert isinstance(choose_engine(settings.model_copy(update={"engine": "http://x:1/v1"}), None), AttachedEngine)
+    with pytest.raises(InvalidInput, match="there is local, vllm, and http"):
+        choose_engine(settings.model_copy(update={"engine": "llama"}), None)
+    with pytest.raises(NotFound, match="smollm2-135m"):
+        choose_engine(settings, None)
 
 
 def test_a_port_in_use_is_named_before_anything_is_started():

@@ -142,6 +142,8 @@ def _wrong_with(words: list[str]) -> str | None:
         return f"no target {unknown[0]}; there is: {', '.join(targets)}" if unknown else None
     command = _tree()
     while hasattr(command, "commands"):
+        if not arguments and command.invoke_without_command:
+            return None
         name = arguments.pop(0) if arguments else ""
         if name.startswith("-"):
             return None if any(name in parameter.opts for parameter in command.params) else f"no option {name}"
@@ -168,9 +170,11 @@ def _tree() -> Any:
 
 
 def _leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Every command that does something, with the words that call it."""
+    """Every command that does something, with the words that call it; a group may do something by itself, too."""
     if not hasattr(command, "commands"):
         yield path, command
         return
+    if command.invoke_without_command:
+        yield path, command
     for name, child in command.commands.items():
         yield from _leaves(child, (*path, name))

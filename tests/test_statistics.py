@@ -8,7 +8,14 @@ import pytest
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Interval
-from journeyman.statistics import Z95, paired_difference, proportion, quantile
+from journeyman.statistics import (
+    Z95,
+    clustered_mean,
+    paired_difference,
+    proportion,
+    quantile,
+    ratio_of_clustered_means,
+)
 
 
 @pytest.mark.parametrize(
@@ -128,3 +135,42 @@ def test_what_cannot_be_counted_is_refused() -> None:
 
 def _holds(interval: Interval, truth: float) -> bool:
     return interval.low <= truth <= interval.high
+
+
+def _conversations(generator: random.Random, count: int, mean: float) -> list[list[float]]:
+    """Calls of a conversation cost alike: each conversation has a level of its own."""
+    levels = [generator.expovariate(1 / mean) for _ in range(count)]
+    return [[level * generator.uniform(0.8, 1.2) for _ in range(generator.randint(1, 6))] for level in levels]
+
+
+def test_the_interval_of_a_clustered_mean_holds_the_truth_about_as_often_as_it_says() -> None:
+    generator = random.Random(1)
+    held = 0
+    for seed in range(300):
+        interval = clustered_mean(_conversations(generator, 60, 5.0), draws=300, seed=seed)
+        held += interval.low <= 5.0 <= interval.high
+    assert 0.90 <= held / 300 <= 0.98
+
+
+def test_taking_calls_one_by_one_would_promise_too_much() -> None:
+    clusters = _conversations(random.Random(2), 60, 5.0)
+    whole = clustered_mean(clusters)
+    single = clustered_mean([[value] for cluster in clusters for value in cluster])
+    assert whole.estimate == pytest.approx(single.estimate)
+    assert whole.high - whole.low > single.high - single.low
+
+
+def test_a_ratio_of_clustered_means_surrounds_the_quotient() -> None:
+    generator = random.Random(3)
+    above, below = _conversations(generator, 80, 1.0), _conversations(generator, 80, 10.0)
+    interval = ratio_of_clustered_means(above, below)
+    assert interval.estimate == pytest.approx(clustered_mean(above).estimate / clustered_mean(below).estimate)
+    assert interval.low < 0.1 < interval.high
+    same = ratio_of_clustered_means([[2.0]] * 5, [[4.0]] * 5)
+    assert (same.low, same.high) == (0.5, 0.5)
+
+
+@pytest.mark.parametrize("clusters", [[], [[1.0]], [[1.0], []]])
+def test_too_few_clusters_cannot_be_resampled(clusters: list[list[float]]) -> None:
+    with pytest.raises(InvalidInput, match="at least two clusters"):
+        clustered_mean(clusters)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from journeyman import __version__
-from journeyman.cli import adapters, dataset, models, traces, train
+from journeyman.cli import adapters, dataset, models, traces, train, usage
 from journeyman.cli.demo import demo_command
 from journeyman.cli.eval import eval_command
 from journeyman.cli.promote import aliases_command, promote_command, rollback_command
@@ -30,6 +30,7 @@ app.command("demo")(demo_command)
 app.add_typer(models.app, name="models")
 app.command("up")(up)
 app.add_typer(traces.app, name="traces")
+app.add_typer(usage.app, name="usage")
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
 app.command("eval")(eval_command)

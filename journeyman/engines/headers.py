@@ -1,4 +1,4 @@
-"""How a call's session and tags travel: two HTTP headers, written by clients and read by the gateway."""
+"""How a call's session, tags and id travel: HTTP headers between clients, the gateway and the local engine."""
 
 from urllib.parse import quote, unquote
 
@@ -7,6 +7,8 @@ from journeyman.errors import InvalidInput
 SESSION = "x-journeyman-session"
 TAGS = "x-journeyman-tags"
 EXCHANGE = "x-journeyman-exchange"
+REQUEST = "x-request-id"
+"""Under which the local engine counts what it serves: the exchange's id, so that both can be joined."""
 
 
 def write_tags(tags: dict[str, str]) -> str:

@@ -1,14 +1,17 @@
-"""Runs the local engine in a process of its own, watches it, and ends it with us."""
+"""Runs an engine in a process of its own, and ends it with us."""
 
 import asyncio
 import contextlib
+import os
+import signal
 import sys
 from asyncio.subprocess import PIPE, Process
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from journeyman.engines.dialect import LOCAL, Dialect
 from journeyman.errors import UpstreamFailed
 
 _LOG_LINES = 15
@@ -18,16 +21,25 @@ class EngineProcess:
     """A child process that prints `ready http://127.0.0.1:PORT` once it serves; use it as `async with`.
 
     The child gets a pipe as its standard input and exits when that closes, so it never outlives us, whatever ends us.
-    Everything it writes goes to `log`.
+    Everything it writes goes to `log`. After it ended, it can be started again.
     """
 
     def __init__(
-        self, name: str, command: Sequence[str], log: Path, *, start_timeout: float = 120.0, stop_timeout: float = 10.0
+        self,
+        name: str,
+        command: Sequence[str],
+        log: Path,
+        *,
+        dialect: Dialect = LOCAL,
+        environment: Mapping[str, str] | None = None,
+        start_timeout: float = 120.0,
+        stop_timeout: float = 10.0,
     ) -> None:
         self.name = name
         self.url = ""
         self.log = log
-        self._command = tuple(command)
+        self.dialect = dialect
+        self.command, self._environment = tuple(command), environment
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._process: Process | None = None
         self._drain: asyncio.Task[None] | None = None
@@ -39,7 +51,7 @@ class EngineProcess:
         command += ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"]
         if threads is not None:
             command += ["--threads", str(threads)]
-        return cls(name, command, home / "logs" / f"engine-{name.replace('/', '_')}.log")
+        return cls(name, command, log_of(home, name))
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -56,7 +68,7 @@ class EngineProcess:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the engine after the last call.
             self._process = await asyncio.create_subprocess_exec(
-                *self._command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True
+                *self.command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True, env=self._environment
             )
         try:
             async with asyncio.timeout(self._start_timeout):
@@ -89,18 +101,34 @@ class EngineProcess:
             f"Restart `journeyman up`; its log is {self.log}"
         )
 
+    @property
+    def exit_status(self) -> int | None:
+        """The child's exit status, once it has ended."""
+        return self._process.returncode if self._process else None
+
+    def kill(self) -> None:
+        """End the child and all that it started, now."""
+        if self._process is not None:
+            _kill_group(self._process.pid)
+
+    async def ended(self) -> None:
+        """Return when the child has ended; at once when there is none."""
+        if self._process is not None:
+            await self._process.wait()
+
     async def stop(self) -> None:
-        """Close the child's input, which asks it to exit; terminate it, then kill it, when it does not."""
+        """End the child: ask it to finish and go, then close its input, then kill it and all that it started."""
         process, self._process = self._process, None
         if process is None:
             return
-        if process.stdin is not None:
-            process.stdin.close()
-        for insist in (process.terminate, process.kill):
-            if await self._ended(process):
+        for insist in (_ask_to_end, _close_input):
+            if process.returncode is not None:
                 break
-            insist()
+            insist(process)
+            await self._ended(process)
+        _kill_group(process.pid)
         await process.wait()
+        _close_input(process)
         if self._drain is not None:
             self._drain.cancel()
             await asyncio.wait([self._drain])
@@ -133,7 +161,27 @@ class EngineProcess:
         said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
         return f"Its log is {self.log}; the last lines:\n{said}"
 
-    async def _ended(self, process: Process) -> bool:
+    async def _ended(self, process: Process) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), self._stop_timeout)
-        return process.returncode is not None
+
+
+def log_of(home: Path, name: str) -> Path:
+    """The log of the engine that answers for the base model `name`."""
+    return home / "logs" / f"engine-{name.replace('/', '_')}.log"
+
+
+def _ask_to_end(process: Process) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        process.terminate()
+
+
+def _close_input(process: Process) -> None:
+    if process.stdin is not None:
+        process.stdin.close()
+
+
+def _kill_group(pid: int) -> None:
+    """Kill what a child left behind: processes that it started would go on at full speed, and nobody would know."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(pid, signal.SIGKILL)

@@ -1,7 +1,9 @@
 """An engine behind the OpenAI API: our own gateway, our local engine, vLLM, or any provider."""
 
+import contextlib
 import time
 from collections.abc import Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
@@ -67,10 +69,8 @@ class ProviderEngine:
         if tags:
             headers[TAGS] = write_tags(tags)
         started = time.monotonic()
-        status, answer = await self._post(body | sampling.wire(), headers)
+        answer = await self._post("chat/completions", body | sampling.wire(), headers, model)
         latency = time.monotonic() - started
-        if status != 200:
-            raise _failure(self.base_url, model, status, answer)
         try:
             completion = read_completion(from_json(answer))
         except (ValueError, InvalidInput) as error:
@@ -84,13 +84,55 @@ class ProviderEngine:
             served=completion.model or model,
         )
 
-    async def _post(self, body: dict[str, Any], headers: dict[str, str]) -> tuple[int, bytes]:
+    async def load(self, name: str, folder: Path) -> None:
+        """Ask the server to answer under the adapter in `folder`, by vLLM's route; it must see the same folder.
+
+        InvalidInput, in the server's words, when it refuses; loading what it holds already changes nothing.
+        """
+        try:
+            await self._post("load_lora_adapter", {"lora_name": name, "lora_path": str(folder)}, {}, name)
+        except NotFound as error:
+            raise InvalidInput(str(error)) from error
+        except UpstreamFailed as error:
+            # vLLM calls an adapter that it cannot serve an error of its own.
+            if error.status != 500:
+                raise
+            raise InvalidInput(str(error)) from error
+        except InvalidInput:
+            # vLLM refuses a name that it holds; it is the same adapter when its folder is.
+            if await self._folder_of(name) != str(folder):
+                raise
+
+    async def unload(self, name: str) -> None:
+        """Ask the server to forget an adapter, by vLLM's route; NotFound when it holds none of that name."""
+        await self._post("unload_lora_adapter", {"lora_name": name}, {}, name)
+
+    async def served(self) -> dict[str, str | None]:
+        """Each name that the server answers to, and the folder of its weights where it says so."""
+        answer = await self._get("models")
+        try:
+            return {str(model["id"]): model.get("root") for model in from_json(answer)["data"]}
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise UpstreamFailed(f"{self.base_url}/models answered with something unreadable: {error}") from error
+
+    async def _folder_of(self, name: str) -> str | None:
+        with contextlib.suppress(NotFound, UpstreamFailed):
+            return (await self.served()).get(name)
+        return None
+
+    async def _post(self, path: str, body: dict[str, Any], headers: dict[str, str], asked: str) -> bytes:
+        return await self._ask("POST", path, asked, json=body, headers=headers)
+
+    async def _get(self, path: str) -> bytes:
+        return await self._ask("GET", path, path)
+
+    async def _ask(self, method: str, path: str, asked: str, **sent: Any) -> bytes:
+        """The body of a good answer; the error that says what the server said instead."""
         if self._client is None:
             raise RuntimeError("ProviderEngine is closed; use it as `async with ProviderEngine(url) as engine`")
-        url = f"{self.base_url}/chat/completions"
         try:
-            async with self._client.post(url, json=body, headers=headers) as response:
-                return response.status, await response.read()
+            async with self._client.request(method, f"{self.base_url}/{path}", **sent) as response:
+                answer = await response.read()
         except TimeoutError as error:
             raise UpstreamFailed(
                 f"{self.base_url} did not answer within {self._timeout:g} s; allow more time, or ask for fewer tokens",
@@ -100,9 +142,12 @@ class ProviderEngine:
             raise UpstreamFailed(
                 f"{self.base_url} cannot be reached ({error}); check that the server runs and that the URL is right"
             ) from error
+        if response.status != 200:
+            raise _failure(self.base_url, asked, response.status, answer, response.headers.get("retry-after", ""))
+        return answer
 
 
-def _failure(url: str, model: str, status: int, answer: bytes) -> JourneymanError:
+def _failure(url: str, model: str, status: int, answer: bytes, retry_after: str) -> JourneymanError:
     """The error that says what the server said."""
     try:
         said = error_message(from_json(answer))
@@ -115,4 +160,5 @@ def _failure(url: str, model: str, status: int, answer: bytes) -> JourneymanErro
         return missing
     if status in (400, 413, 422):
         return InvalidInput(said)
-    return UpstreamFailed(f"{url} answered {status}: {said}", status if status >= 500 else 502)
+    again = float(retry_after) if retry_after.isdigit() else None
+    return UpstreamFailed(f"{url} answered {status}: {said}", status if status >= 500 else 502, again)

@@ -13,14 +13,17 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from journeyman.config import Settings
-from journeyman.errors import InvalidInput, JourneymanError
+from journeyman.engines.engine import RunningEngine
+from journeyman.errors import InvalidInput, JourneymanError, Refused
 from journeyman.gateway.asgi import Receive, Scope, Send, error_body
 from journeyman.gateway.capture import Capture
 from journeyman.gateway.chat import ChatCompletions
 from journeyman.gateway.feedback import FeedbackBody
+from journeyman.gateway.ledger import Ledger
 from journeyman.gateway.names import Names
 from journeyman.gateway.transport import HttpTransport
-from journeyman.gateway.upstreams import RunningEngine, Upstreams
+from journeyman.gateway.upstreams import Upstreams
+from journeyman.prices import PriceList
 from journeyman.store.recovery import mark_killed
 from journeyman.store.store import Store
 
@@ -41,6 +44,7 @@ class Gateway:
     def __init__(self, store: Store, settings: Settings, engine: RunningEngine | None = None) -> None:
         self._store, self._settings, self._engine = store, settings, engine
         self.capture = Capture(store)
+        self.ledger = Ledger(store, PriceList(settings.prices), engine)
         self._names = Names(store, [engine.name] if engine else [], settings.providers)
         self._chat: ChatCompletions | None = None
         self._rest = Starlette(
@@ -48,6 +52,7 @@ class Gateway:
                 Route("/v1/models", _answered(self._models)),
                 Route("/healthz", _answered(self._health)),
                 Route("/v1/feedback", _answered(self._feedback), methods=["POST"]),
+                Route("/v1/usage/totals", _answered(self._usage_totals)),
             ],
             lifespan=self._lifespan,
             exception_handlers={HTTPException: _no_such_route},
@@ -68,11 +73,14 @@ class Gateway:
         timeout = self._settings.upstream_timeout
         transport = HttpTransport(timeout)
         self.capture.start()
+        self.ledger.start()
         upstreams = Upstreams(transport, self._engine, self._settings.providers)
-        self._chat = ChatCompletions(self._names, upstreams, self.capture, timeout)
+        self._chat = ChatCompletions(self._names, upstreams, self.capture, self.ledger, timeout)
         try:
-            yield
+            async with upstreams:
+                yield
         finally:
+            await self.ledger.close()
             await transport.close()
             await asyncio.to_thread(self.capture.close, FLUSH_SECONDS)
 
@@ -83,7 +91,18 @@ class Gateway:
         failure = self._engine.failure if self._engine else None
         engine = {"name": self._engine.name, "failure": failure} if self._engine else None
         status = "degraded" if failure else "ok"
-        return JSONResponse({"status": status, "engine": engine, "captures": self.capture.report()})
+        captures, ledger = self.capture.report(), self.ledger.report()
+        return JSONResponse({"status": status, "engine": engine, "captures": captures, "ledger": ledger})
+
+    async def _usage_totals(self, request: Request) -> Response:
+        """The engine's own sums, once the ledger holds all that is behind them: what `usage reconcile` compares."""
+        served = await self.ledger.engine_totals()
+        if served is None:
+            raise Refused(
+                "there is nothing to reconcile: no engine that counts what it serves answers here now; "
+                "the ledger books what the answers tell of their usage"
+            )
+        return JSONResponse({"epoch": served.epoch, "totals": served.totals.model_dump()})
 
     async def _feedback(self, request: Request) -> Response:
         try:
@@ -110,6 +129,6 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     wrong = InvalidInput(
         f"{request.method} {request.url.path} is not served here ({error.detail}); there is: "
-        f"POST {CHAT}, GET /v1/models, POST /v1/feedback, GET /healthz"
+        f"POST {CHAT}, GET /v1/models, POST /v1/feedback, GET /v1/usage/totals, GET /healthz"
     )
     return JSONResponse(error_body(wrong), status_code=error.status_code, headers=error.headers)

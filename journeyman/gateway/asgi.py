@@ -1,6 +1,7 @@
 """Reading and answering on raw ASGI, errors in OpenAI's shape."""
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
@@ -52,7 +53,9 @@ async def send_error(send: Send, error: JourneymanError, headers: Headers = ()) 
     body = json.dumps(error_body(error)).encode()
     length = (b"content-length", str(len(body)).encode())
     kind = (b"content-type", b"application/json")
-    await send({"type": "http.response.start", "status": error.status, "headers": [kind, length, *headers]})
+    again = getattr(error, "retry_after", None)
+    wait = () if again is None else ((b"retry-after", str(math.ceil(again)).encode()),)
+    await send({"type": "http.response.start", "status": error.status, "headers": [kind, length, *wait, *headers]})
     await send({"type": "http.response.body", "body": body})
 
 

@@ -1,21 +1,35 @@
 """A call, how far it came, and the record that both make. Raw bytes first; what follows from them, here."""
 
+import hashlib
 from dataclasses import dataclass, field
 from datetime import datetime
 
 from journeyman.gateway.assemble import Assembled, assemble
 from journeyman.gateway.validate import ChatRequest
-from journeyman.prices import cost_usd
+from journeyman.prices import Price
 from journeyman.records import UNFINISHED, Exchange, State, Usage, new_id, now
 from journeyman.registry.resolve import Target
+
+ANONYMOUS = "anonymous"
+"""Whoever gives no token."""
+
+
+def fingerprint(authorization: str) -> str:
+    """Who asked, told from the Authorization header: 12 hex digits of a hash of the bearer token, never the token."""
+    kind, _, token = authorization.partition(" ")
+    if kind.lower() != "bearer" or not token.strip():
+        return ANONYMOUS
+    return hashlib.sha256(token.strip().encode()).hexdigest()[:12]
 
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it came in, and who is to answer it."""
+    """A call as it came in, who is to answer it, who asked (`fingerprint`), and what its tokens cost, if known."""
 
     request: ChatRequest
     target: Target
+    key: str = ANONYMOUS
+    price: Price | None = None
     session: str | None = None
     tags: dict[str, str] = field(default_factory=dict)
     id: str = field(default_factory=new_id)
@@ -62,7 +76,7 @@ def exchange_of(call: Call, outcome: Outcome) -> Exchange:
         sampling=request.sampling,
         choices=answer.choices,
         usage=answer.usage or Usage(),
-        cost_usd=cost_usd(target.base, answer.usage) if answer.usage else None,
+        cost_usd=call.price.usd(answer.usage) if call.price and answer.usage else None,
         latency=outcome.latency,
         time_to_first_token=outcome.time_to_first_token,
         status=outcome.status,

@@ -1,14 +1,15 @@
-"""`POST /v1/chat/completions`: check, resolve, forward, capture."""
+"""`POST /v1/chat/completions`: check, resolve, forward, capture, meter."""
 
 import asyncio
 import logging
 
-from journeyman.engines.headers import SESSION, TAGS, read_tags
+from journeyman.engines.headers import REQUEST, SESSION, TAGS, read_tags
 from journeyman.errors import JourneymanError
 from journeyman.gateway.asgi import ClientGone, Receive, Scope, Send, disconnected, read_body, send_error
-from journeyman.gateway.call import Call, Outcome
+from journeyman.gateway.call import Call, Outcome, fingerprint
 from journeyman.gateway.capture import Capture
 from journeyman.gateway.forward import Forward
+from journeyman.gateway.ledger import Ledger
 from journeyman.gateway.names import Names
 from journeyman.gateway.upstreams import Upstreams
 from journeyman.gateway.validate import read_request
@@ -19,10 +20,11 @@ log = logging.getLogger(__name__)
 class ChatCompletions:
     """The hot path. A request that is refused here never was a call, and is not captured."""
 
-    def __init__(self, names: Names, upstreams: Upstreams, capture: Capture, timeout: float) -> None:
+    def __init__(self, names: Names, upstreams: Upstreams, capture: Capture, ledger: Ledger, timeout: float) -> None:
         self._names = names
         self._upstreams = upstreams
         self._capture = capture
+        self._ledger = ledger
         self._timeout = timeout
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -35,26 +37,40 @@ class ChatCompletions:
         except JourneymanError as error:
             await send_error(send, error)
             return
+        if call.target.provider is None:
+            headers[REQUEST] = call.id  # the engine counts what it serves under this name
         capture = self._capture
         capture.record(call, Outcome("started"))
+        self._ledger.begin(call)
         forward = Forward(
             call, self._upstreams, send, begun=lambda outcome: capture.record(call, outcome), timeout=self._timeout
         )
         try:
             outcome = await _watched(forward, headers, receive)
         except asyncio.CancelledError:
-            capture.record(call, forward.outcome("killed", "the gateway was stopped"))
+            self._keep(call, forward.outcome("killed", "the gateway was stopped"))
             raise
         except Exception as error:  # a fault of ours must not leave a call without an answer or a record
             log.exception("call %s failed inside the gateway", call.id)
             outcome = await forward.fail(JourneymanError(f"the gateway failed ({type(error).__name__}); see its log"))
-        capture.record(call, outcome)
+        self._keep(call, outcome)
+
+    def _keep(self, call: Call, outcome: Outcome) -> None:
+        self._capture.record(call, outcome)
+        self._ledger.end(call, outcome)
 
     async def _read(self, headers: dict[str, str], receive: Receive) -> Call:
         request = read_request(await read_body(receive))
         tags = request.metadata | read_tags(headers.get(TAGS, ""))
         target = await self._names.target(request.model)
-        return Call(request=request, target=target, session=headers.get(SESSION) or None, tags=tags)
+        return Call(
+            request=request,
+            target=target,
+            key=fingerprint(headers.get("authorization", "")),
+            price=self._ledger.price_of(target),
+            session=headers.get(SESSION) or None,
+            tags=tags,
+        )
 
 
 async def _watched(forward: Forward, headers: dict[str, str], receive: Receive) -> Outcome:

@@ -4,13 +4,18 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
-from typing import Protocol
+from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from pydantic_core import from_json
 
 from journeyman.config import Provider
 from journeyman.engines.completion import error_message
-from journeyman.errors import UpstreamFailed
+from journeyman.engines.dialect import Dialect
+from journeyman.engines.engine import RunningEngine
+from journeyman.engines.held import HeldEngine
+from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.gateway.transport import Answer, Transport
 from journeyman.gateway.validate import BadField, ChatRequest
 from journeyman.records import Adapter
@@ -23,66 +28,72 @@ _NOT_FORWARDED = {
 }  # fmt: skip
 
 
-class RunningEngine(Protocol):
-    """The local engine as the gateway sees it: its name and address, and why it cannot answer, if so."""
-
-    name: str
-    url: str
-
-    @property
-    def failure(self) -> str | None:
-        """None while the engine runs."""
-        ...
+_SOON = 1.0
+"""Seconds after which to try an engine again that has just broken off: whoever watches it knows more by then."""
 
 
 class Upstreams:
-    """The local engine, if there is one, and the configured providers."""
+    """The engine of this installation, if it has one, and the configured providers; use it as `async with`."""
 
     def __init__(self, transport: Transport, engine: RunningEngine | None, providers: Mapping[str, Provider]) -> None:
         self._transport = transport
         self._engine = engine
+        self._held = HeldEngine(engine) if engine else None
         self._providers = providers
-        self._loaded: set[str] = set()
         self._loading = asyncio.Lock()
+
+    async def __aenter__(self) -> Self:
+        if self._held is not None:
+            await self._held.__aenter__()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._held is not None:
+            await self._held.__aexit__(kind, error, trace)
 
     async def prepare(self, target: Target) -> None:
         """Make sure that the target can be asked: the engine lives, and holds the adapter."""
         if target.provider is not None:
             return
-        engine = self._living_engine()
+        engine, held = self._living_engine()
         if target.base != engine.name:
             raise UpstreamFailed(
                 f"{target.model} is trained on {target.base}, but the engine here runs {engine.name}; "
                 f"start another with `journeyman up --model {target.base}`",
                 503,
             )
-        if target.adapter is not None and target.adapter.id not in self._loaded:
+        if target.adapter is not None and not held.holds(target.adapter.id):
             async with self._loading:
-                if target.adapter.id not in self._loaded:
-                    await self._load(engine, target.adapter)
+                if not held.holds(target.adapter.id):
+                    await _load(held, target.adapter)
 
     def forget(self, target: Target) -> None:
         """The engine does not know the adapter (any more): `prepare` will load it again."""
-        self._loaded.discard(target.model)
+        if self._held is not None:
+            self._held.forget(target.model)
 
     @asynccontextmanager
     async def ask(self, target: Target, request: ChatRequest, headers: Mapping[str, str]) -> AsyncIterator[Answer]:
         """Send the request to its target; UpstreamFailed says who failed, how, and what to do."""
         url, key = self._address(target)
+        dialect = self._living_engine()[0].dialect if target.provider is None else None
         sent = {name: value for name, value in headers.items() if _forwarded(name)}
         if target.provider is None:
             sent.pop("authorization", None)
         if key is not None:
             sent["authorization"] = f"Bearer {key}"
         try:
-            async with self._transport.post(f"{url}/chat/completions", rewritten(request, target), sent) as answer:
+            body = rewritten(request, target, dialect)
+            async with self._transport.post(f"{url}/chat/completions", body, sent) as answer:
                 yield answer
         except UpstreamFailed as error:
             raise self._explained(target, error) from error
 
     def _address(self, target: Target) -> tuple[str, str | None]:
         if target.provider is None:
-            return f"{self._living_engine().url}/v1", None
+            return f"{self._living_engine()[0].url}/v1", None
         provider = self._providers[target.provider]
         return provider.base_url.rstrip("/"), provider.api_key.get_secret_value() if provider.api_key else None
 
@@ -91,36 +102,41 @@ class Upstreams:
             advice = f"check providers.{target.provider}.base_url in the settings, and that the service runs"
             return UpstreamFailed(f"the provider {target.provider} failed: {error}; {advice}", error.status)
         if self._engine is not None and self._engine.failure:
-            return UpstreamFailed(self._engine.failure, 503)
-        return UpstreamFailed(f"the local engine failed: {error}; look at its log, then try again", error.status)
+            return UpstreamFailed(self._engine.failure, 503, self._engine.retry_after)
+        explained = f"the engine failed: {error}; try again, and look at its log if it fails again"
+        if error.status == 504:
+            return UpstreamFailed(explained, 504)
+        return UpstreamFailed(explained, 503, _SOON)
 
-    def _living_engine(self) -> RunningEngine:
-        if self._engine is None:
-            raise UpstreamFailed("no local engine runs here; start one with `journeyman up --model NAME`", 503)
+    def _living_engine(self) -> tuple[RunningEngine, HeldEngine]:
+        if self._engine is None or self._held is None:
+            raise UpstreamFailed("no engine runs here; start one with `journeyman up --model NAME`", 503)
         if self._engine.failure:
-            raise UpstreamFailed(self._engine.failure, 503)
-        return self._engine
-
-    async def _load(self, engine: RunningEngine, adapter: Adapter) -> None:
-        await asyncio.to_thread(check_adapter, adapter)
-        wanted = json.dumps({"lora_name": adapter.id, "lora_path": adapter.path}).encode()
-        url = f"{engine.url}/v1/load_lora_adapter"
-        async with self._transport.post(url, wanted, {"content-type": "application/json"}) as answer:
-            said = b"".join([chunk async for chunk in answer.chunks()])
-        if answer.status != 200:
-            raise UpstreamFailed(
-                f"the engine cannot load the adapter {adapter.name}@{adapter.id}: {error_text(said)}; nothing answered "
-                "in its place. Promote another adapter, or train it again",
-                503,
-            )
-        self._loaded.add(adapter.id)
+            raise UpstreamFailed(self._engine.failure, 503, self._engine.retry_after)
+        return self._engine, self._held
 
 
-def rewritten(request: ChatRequest, target: Target) -> bytes:
-    """The body for the target: as it was, but for the model's name and for what capture needs to know."""
+async def _load(held: HeldEngine, adapter: Adapter) -> None:
+    await asyncio.to_thread(check_adapter, adapter)
+    try:
+        await held.load(adapter.id, Path(adapter.path))
+    except InvalidInput as error:
+        raise UpstreamFailed(
+            f"the engine cannot load the adapter {adapter.name}@{adapter.id}: {error}; nothing answered in its place. "
+            "Promote another adapter, or train it again",
+            503,
+        ) from error
+
+
+def rewritten(request: ChatRequest, target: Target, dialect: Dialect | None) -> bytes:
+    """The body for the target: as it was, but for the model's name and for what capture needs to know.
+
+    InvalidInput for a field that an engine of this `dialect` would ignore; a provider has none, and judges for itself.
+    """
     body = request.body | {"model": target.model}
-    if target.provider is None:
-        body["return_token_ids"] = True
+    if dialect is not None:
+        dialect.check_request(body)
+        body |= dialect.tells_tokens
     if request.stream and not request.include_usage:
         body["stream_options"] = (body.get("stream_options") or {}) | {"include_usage": True}
     try:

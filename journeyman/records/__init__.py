@@ -9,10 +9,12 @@ from journeyman.records.message import Function, FunctionCall, Message, Tool, To
 from journeyman.records.record import Frozen, Record, new_id, now
 from journeyman.records.run import Point, Run, RunEvent, RunStatus, SFTConfig
 from journeyman.records.trajectory import Scenario, Score, Trajectory
+from journeyman.records.usage import UsageEntry
 
 __all__ = [
     "UNFINISHED", "Adapter", "CaseResult", "Choice", "Condition", "Dataset", "EvalReport", "Exchange", "Feedback",
     "Filter", "Frozen", "Function", "FunctionCall", "Interval", "Message", "ModelReport", "PairedDifference", "Point",
     "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score",
-    "Split", "State", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "new_id", "now",
+    "Split", "State", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry",
+    "new_id", "now",
 ]  # fmt: skip

@@ -13,15 +13,18 @@ from jinja2 import TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
-from tokenizers import Encoding, Tokenizer
 
 from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.records import Message, Tool
+from journeyman.rendering.reasoning import CLOSING, OPENING
+from journeyman.rendering.seams import Rendered, Spellings, texts_in, unused_mark, without_marks
+from journeyman.rendering.vocabulary import MARKERS, Encoded, Vocabulary
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOOL_TEMPLATE = Path(__file__).parent / "templates" / "smollm2-tools.jinja"
 _SPECIAL_TOKENS = ("bos_token", "eos_token", "unk_token", "pad_token")
 _READS_ARGUMENTS_AS_TEXT = re.compile(r"arguments\W*\s+is\s+string")
+_TAG = re.compile(r"[<\[].+[>\]]")
 
 
 class ChatTemplate:
@@ -34,6 +37,7 @@ class ChatTemplate:
         self.text = text
         self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.special_tokens = special_tokens or {}
+        self.shows_tools = "tools" in text
         # Templates written for Hugging Face expect arguments as an object, unless they say what to do with a string.
         self._parses_arguments = _READS_ARGUMENTS_AS_TEXT.search(text) is None
         environment = ImmutableSandboxedEnvironment(
@@ -49,21 +53,46 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, ask_for_reply: bool = True) -> str:
         """The conversation as text; with `ask_for_reply` it ends where the assistant is to begin."""
-        shown = [self._shown(message, position) for position, message in enumerate(messages)]
+        return self._fill(self._shown(messages), _wires(tools), ask_for_reply)
+
+    def render_apart(
+        self,
+        messages: Sequence[Message],
+        tools: Sequence[Tool],
+        spelled_by_people: Spellings,
+        spelled_by_model: Spellings,
+        *,
+        ask_for_reply: bool = True,
+    ) -> Rendered:
+        """As `render`, with a seam wherever a message or a tool spells one of the tokens that it may not spell."""
+        shown, offered = self._shown(messages), _wires(tools)
+        text = self._fill(shown, offered, ask_for_reply)
+        spellings = [spelled_by_model if message["role"] == "assistant" else spelled_by_people for message in shown]
+        parts = [*zip(spellings, shown, strict=True), *((spelled_by_people, tool) for tool in offered)]
+        if not any(spelled.places(found) for spelled, part in parts for found in texts_in(part)):
+            return Rendered(text)
+        mark = unused_mark([text, *texts_in(shown), *texts_in(offered)])
+        marked = [spelled.marked(part, mark) for spelled, part in parts]
+        return without_marks(self._fill(marked[: len(shown)], marked[len(shown) :], ask_for_reply), mark, text)
+
+    def _fill(self, shown: list[dict[str, Any]], tools: list[dict[str, Any]], ask_for_reply: bool) -> str:
         try:
             return self._template.render(
-                messages=shown,
-                tools=[tool.wire() for tool in tools] or None,
-                add_generation_prompt=ask_for_reply,
-                **self.special_tokens,
+                messages=shown, tools=tools or None, add_generation_prompt=ask_for_reply, **self.special_tokens
             )
         except Exception as error:
             # A template is a program that came with the model: what it cannot digest, it fails on in any way it likes.
             raise InvalidInput(f"the model's chat template refuses this conversation: {error}") from error
 
-    def _shown(self, message: Message, position: int) -> dict[str, Any]:
+    def _shown(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
+        return [
+            self._shown_one(message, wire, position)
+            for position, (message, wire) in enumerate(zip(messages, _wires(messages), strict=True))
+        ]
+
+    def _shown_one(self, message: Message, wire: dict[str, Any], position: int) -> dict[str, Any]:
         """The message as transformers hands it to templates: text as one string, and nothing that is null."""
-        shown = {name: value for name, value in message.wire().items() if value is not None}
+        shown = {name: value for name, value in wire.items() if value is not None}
         if isinstance(message.content, list):
             shown["content"] = _text_of(message.content, position)
         if self._parses_arguments:
@@ -76,19 +105,8 @@ class ChatTokenizer:
     """Token ids of conversations for one model folder (tokenizer.json, chat template, stop tokens)."""
 
     def __init__(self, folder: Path, template: ChatTemplate | None = None) -> None:
-        self.folder = folder
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise ModelFileBroken(f"{folder.name}: tokenizer.json is missing; pull the model again")
-        try:
-            self.tokenizer = Tokenizer.from_file(str(path))
-        except Exception as error:  # `tokenizers` raises nothing more exact.
-            raise ModelFileBroken(
-                f"{folder.name}: tokenizer.json is damaged ({error}); pull the model again"
-            ) from error
-        # Some models ship with a length to cut or pad to: a prompt is never cut in silence.
-        self.tokenizer.no_truncation()
-        self.tokenizer.no_padding()
+        self.folder, self.vocabulary = folder, Vocabulary(folder)
+        self.tokenizer = self.vocabulary.tokenizer
         self.template = template or read_template(folder)
 
     def for_adapter(self, folder: Path) -> "ChatTokenizer":
@@ -97,7 +115,7 @@ class ChatTokenizer:
         if not path.is_file() or (text := path.read_text()) == self.template.text:
             return self
         other = ChatTokenizer.__new__(ChatTokenizer)
-        other.folder, other.tokenizer = self.folder, self.tokenizer
+        other.folder, other.vocabulary, other.tokenizer = self.folder, self.vocabulary, self.tokenizer
         other.template = ChatTemplate(text, self.template.special_tokens)
         return other
 
@@ -110,25 +128,43 @@ class ChatTokenizer:
                 return frozenset(found if isinstance(found, list) else [found])
         raise ModelFileBroken(f"{self.folder.name}: no end-of-sequence token is configured in config.json")
 
+    @cached_property
+    def thinks(self) -> bool:
+        """Whether the model may think before it speaks."""
+        return OPENING in self.template.text or CLOSING in self.template.text
+
+    @cached_property
+    def _spelled(self) -> tuple[Spellings, Spellings]:
+        """What people may not spell, and what the model's own earlier turns may not.
+
+        A model writes its markers itself, so in its turns they are what they were. Not all that a file adds is a
+        control token, some of it is line breaks: people's `<tool_response>` is one where the template writes that.
+        """
+        special = self.vocabulary.special
+        written = {text for text in self.vocabulary.added if _TAG.fullmatch(text) and text in self.template.text}
+        return Spellings(special | written), Spellings(special - MARKERS)
+
     def encode(self, text: str) -> list[int]:
         """Ids of text that already carries its special tokens."""
-        return list(self.encoding(text).ids)
+        return self.encoding(Rendered(text)).ids
 
-    def encoding(self, text: str) -> Encoding:
-        """As `encode`, with the character offsets of every token."""
-        try:
-            text.encode()
-        except UnicodeEncodeError as error:
-            raise InvalidInput(f"the conversation holds half a character (a lone surrogate): {error}") from error
-        return self.tokenizer.encode(text, add_special_tokens=False)
+    def encoding(self, rendered: Rendered) -> Encoded:
+        """The ids of a rendered conversation, or of a part of one, with the character offsets of every token."""
+        return self.vocabulary.encode(rendered)
 
     def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
         """Text of ids."""
-        return str(self.tokenizer.decode(list(ids), skip_special_tokens=not keep_special))
+        return self.vocabulary.decode(ids, keep_special=keep_special)
+
+    def render(
+        self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, ask_for_reply: bool = True
+    ) -> Rendered:
+        """The template's text of a conversation, with seams where a message only spells a control token."""
+        return self.template.render_apart(messages, tools, *self._spelled, ask_for_reply=ask_for_reply)
 
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Ids of a conversation up to where the assistant is to begin."""
-        return self.encode(self.template.render(messages, tools))
+        return self.encoding(self.render(messages, tools)).ids
 
 
 def read_template(folder: Path) -> ChatTemplate:
@@ -161,6 +197,13 @@ class _GenerationBlock(Extension):
     def parse(self, parser: Parser) -> list[nodes.Node]:
         next(parser.stream)
         return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
+def _wires(values: Sequence[Message | Tool]) -> list[dict[str, Any]]:
+    try:
+        return [value.wire() for value in values]
+    except ValueError as error:  # Names with half a character in them; its texts pass.
+        raise InvalidInput(f"the conversation holds half a character (a lone surrogate): {error}") from error
 
 
 def _text_of(parts: Sequence[dict[str, Any]], position: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Tool
 from journeyman.rendering.chat import ChatTokenizer
+from journeyman.rendering.seams import Rendered
 
 Chooses = Callable[[Message], bool]
 
@@ -35,7 +36,6 @@ def mask_conversation(
     InvalidInput when nothing is learned, or when the template rewrites earlier turns as a conversation grows:
     then the tokens trained on would not be the tokens served.
     """
-    template = tokenizer.template
     ids: list[int] = []
     mask: list[bool] = []
     rendered = ""
@@ -43,33 +43,33 @@ def mask_conversation(
         if not learn(message):
             continue
         asking = message.role == "assistant"
-        shown = _continued(template.render(messages[:position], tools, ask_for_reply=asking), rendered, position)
-        answered = template.render(messages[: position + 1], tools, ask_for_reply=False)
-        context = tokenizer.encode(shown)
-        target, rest = _cut_at_stop(tokenizer, _continued(answered, rendered + shown, position))
+        asked = tokenizer.render(messages[:position], tools, ask_for_reply=asking)
+        answered = tokenizer.render(messages[: position + 1], tools, ask_for_reply=False)
+        context = tokenizer.encoding(_continued(asked, rendered, position)).ids
+        target, end = _cut_at_stop(tokenizer, _continued(answered, asked.text, position))
         ids += context + target
         mask += [False] * len(context) + [True] * len(target)
-        rendered = answered[: len(answered) - len(rest)]
+        rendered = answered.text[: len(asked.text) + end]
     if not any(mask):
         raise InvalidInput("this conversation has no message to learn from (no assistant turn)")
     return MaskedTokens(tuple(ids), tuple(mask))
 
 
-def _continued(text: str, before: str, position: int) -> str:
-    if not text.startswith(before):
+def _continued(rendered: Rendered, before: str, position: int) -> Rendered:
+    if not rendered.text.startswith(before):
         raise InvalidInput(
             f"the chat template renders earlier turns differently once message {position} is there; "
             "training on it would not match serving: use a template that only appends"
         )
-    return text[len(before) :]
+    return rendered.part(len(before))
 
 
-def _cut_at_stop(tokenizer: ChatTokenizer, written: str) -> tuple[list[int], str]:
-    """The target's ids up to its stop token, and the text (a newline, mostly) that follows it."""
-    encoding = tokenizer.encoding(written)
-    for position, token in enumerate(encoding.ids):
+def _cut_at_stop(tokenizer: ChatTokenizer, written: Rendered) -> tuple[list[int], int]:
+    """The target's ids up to its stop token, and where the text goes on after it (with a newline, mostly)."""
+    encoded = tokenizer.encoding(written)
+    for position, token in enumerate(encoded.ids):
         if token in tokenizer.stop_ids:
-            return encoding.ids[: position + 1], written[encoding.offsets[position][1] :]
+            return encoded.ids[: position + 1], encoded.offsets[position][1]
     raise InvalidInput(
         "the chat template does not end an assistant turn with a stop token: the model could not learn to stop"
     )

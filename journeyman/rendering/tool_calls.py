@@ -1,32 +1,95 @@
 """Tool calls as models write them, read back into OpenAI's shape.
 
-Understood: `<tool_call>name{"argument": 1}</tool_call>` (our SmolLM2 template), and Hermes' and Qwen's
-`<tool_call>{"name": …, "arguments": {…}}</tool_call>`. What cannot be read stays in the text: nothing is lost,
-and nothing is invented.
+Each model has its own way, known by its chat template:
+
+- `signature`: `<tool_call>name{"argument": 1}</tool_call>`, our SmolLM2 template;
+- `tagged`: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, Hermes, Qwen, SmolLM3 and whoever follows them;
+- `bare`: nothing but `{"name": …, "parameters": {…}}`, perhaps behind `<|python_tag|>`, Llama 3.
+
+What cannot be read stays in the text: nothing is lost, and nothing is invented. Arguments are the very characters
+that the model wrote.
 """
 
 import json
 import re
-from typing import Any
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Literal
 
 from journeyman.records import FunctionCall, Message, ToolCall, new_id
 
-OPENING = "<tool_call>"
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+PYTHON_TAG = "<|python_tag|>"
 _CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
 _SIGNATURE = re.compile(r"(?P<name>[\w.-]+)\s*(?P<arguments>\{.*\})", re.DOTALL)
+_SPACE = re.compile(r"[ \t\n\r]*")
 
 
-def read_reply(text: str) -> Message:
-    """The assistant message that a model's text stands for."""
+@dataclass(frozen=True, slots=True)
+class CallStyle:
+    """One way of writing calls: how to read it, and how it is written when a call is forced."""
+
+    name: Literal["signature", "tagged", "bare"]
+
+    @property
+    def opening(self) -> str:
+        """What words cannot contain, because a call begins with it; empty where a call is all that there is."""
+        return "" if self.name == "bare" else OPENING
+
+    def around(self, function: str) -> tuple[str, str]:
+        """What is written before and after the arguments of a call to `function`."""
+        named = json.dumps(function, ensure_ascii=False)
+        if self.name == "signature":
+            return f"{OPENING}{function}", CLOSING
+        if self.name == "tagged":
+            return f'{OPENING}\n{{"name": {named}, "arguments": ', f"}}\n{CLOSING}"
+        return f'{{"name": {named}, "parameters": ', "}"
+
+    def read(self, text: str, offered: Collection[str] | None = None) -> Message:
+        """The assistant message that a model's text stands for; `offered` are the tools that there are (None: any)."""
+        if self.name == "bare":
+            called = _described(text.strip().removeprefix(PYTHON_TAG).strip())
+            if called is None or (offered is not None and called.name not in offered):
+                return Message(role="assistant", content=text)
+            return Message(role="assistant", content=None, tool_calls=(_call(called),))
+        return _read_tagged(text)
+
+    def certain(self, text: str) -> int:
+        """How much of a text that is still being written can no longer turn out to be a tool call."""
+        if self.name == "bare":
+            start = text.lstrip()
+            return 0 if not start or start[0] == "{" or _overlaps(PYTHON_TAG, start) else len(text)
+        opened = text.find(OPENING)
+        if opened >= 0:
+            return opened
+        for length in range(min(len(OPENING) - 1, len(text)), 0, -1):
+            if text.endswith(OPENING[:length]):
+                return len(text) - length
+        return len(text)
+
+
+@lru_cache(64)
+def style_of(template: str) -> CallStyle:
+    """The style of the model that this chat template belongs to."""
+    if PYTHON_TAG in template or ('"parameters":' in template and OPENING not in template):
+        return CallStyle("bare")
+    if "<tool_call>name{" in template:
+        return CallStyle("signature")
+    return CallStyle("tagged")
+
+
+def _read_tagged(text: str) -> Message:
     calls: list[ToolCall] = []
     words: list[str] = []
     end = 0
     for found in _CALL.finditer(text):
-        function = _function(found.group(1).strip())
-        if function is None:
+        written = found.group(1).strip()
+        called = _signature(written) or _described(written)
+        if called is None:
             continue
         words.append(text[end : found.start()])
-        calls.append(ToolCall(id=f"call_{new_id()[-12:]}", type="function", function=function))
+        calls.append(_call(called))
         end = found.end()
     words.append(text[end:])
     said = "".join(words)
@@ -35,37 +98,58 @@ def read_reply(text: str) -> Message:
     return Message(role="assistant", content=said or None, tool_calls=tuple(calls))
 
 
-def may_hold_call(text: str) -> int:
-    """Where text that is still being written may turn into a tool call: its end when it cannot."""
-    opened = text.find(OPENING)
-    if opened >= 0:
-        return opened
-    for length in range(min(len(OPENING) - 1, len(text)), 0, -1):
-        if text.endswith(OPENING[:length]):
-            return len(text) - length
-    return len(text)
+def _call(called: FunctionCall) -> ToolCall:
+    return ToolCall(id=f"call_{new_id()[-12:]}", type="function", function=called)
 
 
-def _function(written: str) -> FunctionCall | None:
-    signature = _SIGNATURE.fullmatch(written)
-    if signature is not None and _is_object(signature["arguments"]):
-        return FunctionCall(name=signature["name"], arguments=signature["arguments"])
-    try:
-        parsed: Any = json.loads(written)
-    except ValueError:
+def _signature(written: str) -> FunctionCall | None:
+    """`name{arguments}`."""
+    found = _SIGNATURE.fullmatch(written)
+    if found is None or not _is_object(found["arguments"]):
         return None
-    if not isinstance(parsed, dict) or not isinstance(parsed.get("name"), str):
+    return FunctionCall(name=found["name"], arguments=found["arguments"])
+
+
+def _described(written: str) -> FunctionCall | None:
+    """`{"name": …, "arguments": {…}}`, with `parameters` as another name of the arguments."""
+    if not _is_object(written):
         return None
-    arguments = parsed.get("arguments", parsed.get("parameters", {}))
-    if isinstance(arguments, str) and _is_object(arguments):
-        return FunctionCall(name=parsed["name"], arguments=arguments)
-    if not isinstance(arguments, dict):
+    members = dict(_members(written))
+    name = json.loads(members.get("name", "null"))
+    arguments = members.get("arguments", members.get("parameters", "{}"))
+    if not isinstance(name, str):
         return None
-    return FunctionCall(name=parsed["name"], arguments=json.dumps(arguments, ensure_ascii=False))
+    if arguments.startswith('"'):
+        # Some models write the object as a string: what stands in it is what they mean.
+        arguments = json.loads(arguments)
+    return FunctionCall(name=name, arguments=arguments) if _is_object(arguments) else None
+
+
+def _members(written: str) -> Iterator[tuple[str, str]]:
+    """Names and values of a JSON object that is known to be one, each value as it is written."""
+    decoder = json.JSONDecoder()
+    at = _skip(written, 1)
+    while written[at] == '"':
+        name, at = decoder.raw_decode(written, at)
+        start = _skip(written, _skip(written, at) + 1)
+        _, at = decoder.raw_decode(written, start)
+        yield name, written[start:at]
+        at = _skip(written, at)
+        if written[at] == ",":
+            at = _skip(written, at + 1)
+
+
+def _skip(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
 
 
 def _is_object(text: str) -> bool:
     try:
         return isinstance(json.loads(text), dict)
-    except ValueError:
+    except (ValueError, RecursionError):
         return False
+
+
+def _overlaps(marker: str, start: str) -> bool:
+    return marker.startswith(start) or start.startswith(marker)

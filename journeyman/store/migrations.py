@@ -49,7 +49,19 @@ def m001_records_and_messages(connection: Connection) -> None:
         connection.exec_driver_sql(statement)
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_records_and_messages,)
+def m002_usage_entries(connection: Connection) -> None:
+    """The ledger."""
+    columns = ("request", "epoch")
+    own = "".join(f"{column} VARCHAR, " for column in columns)
+    connection.exec_driver_sql(
+        f"CREATE TABLE usage_entries (id VARCHAR PRIMARY KEY, at BIGINT NOT NULL, {own}body JSON NOT NULL)"
+    )
+    connection.exec_driver_sql("CREATE INDEX usage_entries_at ON usage_entries (at, id)")
+    for column in columns:
+        connection.exec_driver_sql(f"CREATE INDEX usage_entries_{column} ON usage_entries ({column}, at)")
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_records_and_messages, m002_usage_entries)
 
 
 def version(connection: Connection) -> int:

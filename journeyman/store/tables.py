@@ -27,6 +27,7 @@ from journeyman.records import (
     RunEvent,
     Scenario,
     Trajectory,
+    UsageEntry,
 )
 
 METADATA = MetaData()
@@ -78,6 +79,7 @@ TABLES: dict[type[Record], Table] = {
     RunEvent: _records("run_events", Column("run_id", String)),
     Scenario: _records("scenarios"),
     Trajectory: _records("trajectories", Column("session", String)),
+    UsageEntry: _records("usage_entries", Column("request", String), Column("epoch", String)),
 }
 
 

@@ -8,7 +8,8 @@ from peft import LoraConfig, PeftModel, get_peft_model
 from torch.nn.functional import log_softmax
 from transformers.utils.logging import disable_progress_bar
 
-from journeyman.engines.local.network.model import choose_dtype, load_weights
+from journeyman.engines.local.network.borrowed import load_weights
+from journeyman.engines.local.network.precision import choose_dtype
 from journeyman.errors import InvalidInput
 from journeyman.records import SFTConfig
 from journeyman.rendering.chat import TEMPLATE_FILE, ChatTemplate

@@ -15,6 +15,7 @@ from openai import AsyncOpenAI
 
 from journeyman.app import GatewayServer
 from journeyman.config import Provider, Settings
+from journeyman.engines.dialect import LOCAL, Dialect
 from journeyman.gateway.app import Gateway
 from journeyman.records import Exchange
 from journeyman.store.memory import MemoryStore
@@ -146,6 +147,9 @@ class ScriptedEngine:
     name: str
     url: str
     failure: str | None = None
+    retry_after: float | None = None
+    epoch: int = 1
+    dialect: Dialect = LOCAL
 
 
 @pytest.fixture

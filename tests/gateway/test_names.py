@@ -116,7 +116,7 @@ async def test_without_an_engine_providers_still_answer(store, serving, upstream
     train("support")
     async with serving(store, None) as gateway:
         assert (await ask(gateway, "acme/m")).choices[0].message.content == "Hello"
-        with pytest.raises(openai.InternalServerError, match="no local engine"):
+        with pytest.raises(openai.InternalServerError, match="no engine runs here"):
             await ask(gateway, "support")
         with pytest.raises(openai.NotFoundError):
             await ask(gateway, "tiny")

@@ -4,11 +4,18 @@ import json
 
 import pytest
 
-from journeyman.rendering.tool_calls import may_hold_call, read_reply
+from journeyman.rendering.chat import TOOL_TEMPLATE
+from journeyman.rendering.tool_calls import CallStyle, style_of
+
+SIGNATURE, TAGGED, BARE = CallStyle("signature"), CallStyle("tagged"), CallStyle("bare")
 
 
-def calls(text):
-    return [(call.function.name, call.function.arguments) for call in read_reply(text).tool_calls or ()]
+def read_reply(text):
+    return SIGNATURE.read(text)
+
+
+def calls(text, style=SIGNATURE):
+    return [(call.function.name, call.function.arguments) for call in style.read(text).tool_calls or ()]
 
 
 @pytest.mark.parametrize(
@@ -91,4 +98,64 @@ def test_every_call_has_an_id_of_its_own():
     ],
 )
 def test_words_are_held_back_only_where_a_call_may_begin(text, safe):
-    assert text[: may_hold_call(text)] == safe
+    assert text[: TAGGED.certain(text)] == safe
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        '{"a":1}',
+        '{ "a" :  1.50, "b": [ ] }',
+        '{"a": "\\u00fc"}',
+        '{"a": {"arguments": {"name": "x"}}}',
+        "{}",
+        '{"a":\n1}',
+    ],
+)
+def test_arguments_are_the_very_characters_that_the_model_wrote(arguments):
+    for style, text in (
+        (SIGNATURE, f"<tool_call>f{arguments}</tool_call>"),
+        (TAGGED, f'<tool_call>\n{{"name": "f", "arguments": {arguments}}}\n</tool_call>'),
+        (TAGGED, f'<tool_call>{{"arguments" :{arguments} , "name": "f"}}</tool_call>'),
+        (BARE, f'{{"name": "f", "parameters": {arguments}}}'),
+        (BARE, f'<|python_tag|>{{"type": "function", "name": "f", "parameters": {arguments}}}'),
+    ):
+        assert calls(text, style) == [("f", arguments)]
+
+
+def test_a_call_is_written_as_it_is_read():
+    for style in (SIGNATURE, TAGGED, BARE):
+        before, after = style.around("f-1")
+        assert calls(f'{before}{{"a": 1}}{after}', style) == [("f-1", '{"a": 1}')]
+
+
+@pytest.mark.parametrize(
+    "text", ['{"name": "f"} and words', 'words {"name": "f"}', '{"name": "g"}', "{", '[{"name": "f"}]', "{}", "x"]
+)
+def test_bare_calls_are_all_that_there_is_and_of_a_tool_that_there_is(text):
+    message = BARE.read(text, {"f"})
+    assert (message.content, message.tool_calls) == (text, None)
+
+
+@pytest.mark.parametrize(
+    ("text", "certain"),
+    [("", 0), ("  ", 0), ("{", 0), (" {x", 0), ("<|python_t", 0), ("<|python_tag|>x", 0), ("words {", 7), ("<|x", 3)],
+)
+def test_a_bare_call_is_held_back_from_its_brace_on(text, certain):
+    assert BARE.certain(text) == certain
+
+
+def test_nesting_that_no_parser_follows_is_words():
+    deep = "<tool_call>f{" + '"a":{' * 100_000
+    assert SIGNATURE.read(deep).content == deep
+
+
+LLAMA = """{{- 'Respond in the format {"name": function name, "parameters": dictionary of arguments}.' }}"""
+QWEN = """{{- "return a json object within <tool_call></tool_call> XML tags:\\n<tool_call>\\n" }}"""
+
+
+def test_the_style_is_known_by_the_template():
+    assert style_of(TOOL_TEMPLATE.read_text()) == SIGNATURE
+    assert style_of(QWEN) == TAGGED
+    assert style_of("{{ messages }}") == TAGGED
+    assert style_of(LLAMA) == style_of("{{ '<|python_tag|>' }}") == BARE

@@ -1,6 +1,7 @@
 """Start the local engine: `python -m journeyman.engines.local --model FOLDER --name NAME`.
 
-Prints `ready URL` once it serves. With `--exit-with-stdin` it ends when its standard input closes, so that it
+Prints `ready URL` once it serves. SIGTERM, Ctrl-C and `POST /drain` make it finish what runs and then end; a second
+signal makes it end at once. With `--exit-with-stdin` it ends when its standard input closes, so that it
 never outlives the process that started it, however that one ended.
 """
 
@@ -11,6 +12,7 @@ import socket
 import sys
 import threading
 from pathlib import Path
+from types import FrameType
 
 import torch
 import uvicorn
@@ -20,16 +22,40 @@ from journeyman.engines.local.network.model import LocalModel
 from journeyman.errors import JourneymanError
 
 _SHUTDOWN_SECONDS = 5
-"""How long replies that are being written may go on after the server was asked to stop."""
+"""How long connections may stay open once nothing is being written any more."""
 
 
-class _Announced(uvicorn.Server):
-    """A server that says where it listens as soon as it does."""
+class _Server(uvicorn.Server):
+    """A server that says where it listens as soon as it does, and that finishes its work before it ends."""
+
+    def __init__(self, config: uvicorn.Config, engine: EngineServer, drain_seconds: float) -> None:
+        super().__init__(config)
+        self._engine, self._drain_seconds = engine, drain_seconds
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._asked = False
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
+        self._loop = asyncio.get_running_loop()
+        self._draining = asyncio.create_task(self._end_when_drained())
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         print(f"ready http://{host}:{port}", flush=True)
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """The first signal drains, the second one ends."""
+        if self._loop is None or self._asked:
+            self.force_exit = True
+            super().handle_exit(sig, frame)
+            return
+        self._asked = True
+        self._loop.call_soon_threadsafe(self._engine.start_draining)
+
+    async def _end_when_drained(self) -> None:
+        try:
+            await self._engine.drained(self._drain_seconds)
+        finally:
+            self.should_exit = True
 
 
 def main() -> None:
@@ -43,6 +69,9 @@ def main() -> None:
     parser.add_argument("--slots", type=int, default=16, help="requests computed at once")
     parser.add_argument("--context", type=int, default=4096, help="longest prompt and reply together, in tokens")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; its own choice when absent")
+    parser.add_argument("--queue", type=int, default=512, help="requests that may wait; more are told to come back")
+    parser.add_argument("--drain-seconds", type=float, default=30, help="how long what runs may go on after the end")
+    parser.add_argument("--adapters", type=Path, help="the only folder from which adapters are loaded; any when absent")
     parser.add_argument("--exit-with-stdin", action="store_true")
     options = parser.parse_args()
     threads = options.threads or torch.get_num_threads()
@@ -52,8 +81,10 @@ def main() -> None:
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     try:
-        model = LocalModel(options.model, precision=options.precision, slots=options.slots, context=options.context)
-        engine = EngineServer(model, options.name, threads)
+        model = LocalModel(options.model, precision=options.precision, context=options.context)
+        engine = EngineServer(
+            model, options.name, threads, rows=options.slots, queue=options.queue, adapter_store=options.adapters
+        )
     except JourneymanError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
@@ -62,7 +93,7 @@ def main() -> None:
         timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
     )  # fmt: skip
     try:
-        asyncio.run(_Announced(config).serve())
+        asyncio.run(_Server(config, engine, options.drain_seconds).serve())
     finally:
         engine.close()
 

@@ -1,10 +1,12 @@
 """One reply being written: what was asked, what has been sampled, and the text that may already be shown."""
 
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
-from journeyman.engines.local.network.cache import Slot
+from journeyman.engines.local.network.adapters import Registered
+from journeyman.engines.local.network.cache import BASE, Lease
 from journeyman.engines.local.network.lora import LoraWeights
 from journeyman.engines.local.sampling.rule import TopToken
 from journeyman.engines.local.sampling.sampler import Sampler
@@ -54,9 +56,19 @@ class Request:
     logprobs: list[float] = field(default_factory=list)
     alternatives: list[list[TopToken]] = field(default_factory=list)
     cached: int = 0
-    slot: Slot | None = None
+    ids: list[int] = field(init=False)
+    """Prompt and reply so far."""
+    entry: Registered | None = None
+    """The adapter as its name stood when the request arrived."""
     weights: LoraWeights | None = None
+    lease: Lease | None = None
+    names: list[bytes] | None = None
+    """Of the pages that `ids` fill, where they were worked out already."""
     computed: int = 0
+    """How many of `ids` are in the cache."""
+    touched: bool = False
+    """Whether it was ever let in: from then on its prompt counts."""
+    arrived: float = field(default_factory=time.monotonic)
     finish_reason: FinishReason | None = None
     _decoded_from: int = 0
     _whole_until: int = 0
@@ -66,14 +78,18 @@ class Request:
     _pending: str = ""
     """Text that may be the beginning of a stop string."""
 
+    def __post_init__(self) -> None:
+        self.ids = list(self.prompt)
+
     @property
-    def ids(self) -> list[int]:
-        """Prompt and reply so far."""
-        return [*self.prompt, *self.reply]
+    def root(self) -> bytes:
+        """What its keys and values are computed under, as the cache tells it apart."""
+        return BASE if self.entry is None else self.entry.digest.encode()
 
     def accept(self, token: int, logprob: float, alternatives: list[TopToken]) -> Update:
         """Take the next token; the update says what may be shown now, and whether the reply is over."""
         self.reply.append(token)
+        self.ids.append(token)
         self.sampler.accept(token)
         self.logprobs.append(logprob)
         if self.top_logprobs:

@@ -1,48 +1,74 @@
 """Continuous batching: requests join and leave between steps; one thread owns the model."""
 
+import bisect
 import logging
-import math
 import queue
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import TypeVar
 
 import torch
 
+from journeyman.engines.local.admission import Admission
+from journeyman.engines.local.batch import Batch, plan
+from journeyman.engines.local.counters import Counters
 from journeyman.engines.local.network.model import LocalModel
-from journeyman.engines.local.network.step import Part, Step
 from journeyman.engines.local.request import Request, Update
-from journeyman.engines.local.sampling.sampler import sample
-from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
-
-PROMPT_TOKENS_PER_STEP = 256
-"""Prompts are computed in chunks of this size, so that one long prompt does not stall everybody's next token."""
+from journeyman.errors import DeadlineExceeded, JourneymanError, NotFound, Overloaded, UpstreamFailed
 
 T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
 class Scheduler:
-    """Runs a model for many requests at once, in a thread of its own."""
+    """Runs a model for many requests at once, in a thread of its own.
 
-    def __init__(self, model: LocalModel, threads: int | None = None) -> None:
-        self._model, self._threads = model, threads
+    At most `rows` requests are computed together, and `waiting` more may wait for their turn.
+    """
+
+    def __init__(self, model: LocalModel, threads: int | None = None, *, rows: int = 32, waiting: int = 512) -> None:
+        self.counters = Counters()
+        self._model, self._threads, self._rows, self._most_waiting = model, threads, rows, waiting
         self._inbox: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
-        self._waiting: deque[Request] = deque()
+        self._waiting: list[Request] = []
         self._running: list[Request] = []
-        self._closed = False
-        self._closing = threading.Lock()
+        self._admission = Admission(model, self._wake)
+        self._closed = self._draining = False
+        self._freed = False
+        """Somebody left since those who wait were last asked whether they can run."""
+        self._submitted = 0
+        """Requests taken in that have not ended."""
+        self._lock = threading.Lock()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
 
     def submit(self, request: Request) -> None:
-        """Queue a request; its updates arrive through `request.tell`."""
-        self._put(request)
+        """Queue a request; its updates arrive through `request.tell`.
+
+        NotFound for an adapter that nobody knows, Overloaded when too many wait, UpstreamFailed when it is stopping.
+        """
+        if request.adapter is not None:
+            # By what its name means now: another meaning must not reach a request that waits.
+            request.entry = self._model.adapters.get(request.adapter)
+            if request.entry is None:
+                raise NotFound("adapter", request.adapter, self._model.adapters)
+        with self._lock:
+            if self._closed or self._draining:
+                raise _stopping()
+            if self._submitted >= self._rows + self._most_waiting:
+                self.counters.gauges.rejected += 1
+                raise Overloaded(
+                    f"{self._submitted} requests wait or run in this engine already; nothing was computed. Try again "
+                    f"in {self._patience():g} s, or start the engine with a longer queue",
+                    self._patience(),
+                )
+            self._submitted += 1
+            self._inbox.put(request)
 
     def call(self, work: Callable[[LocalModel], T]) -> "Future[T]":
-        """Do something with the model between two steps, such as loading an adapter."""
+        """Do something with the model between two steps."""
         future: Future[T] = Future()
 
         def run() -> None:
@@ -51,147 +77,187 @@ class Scheduler:
             except Exception as error:
                 future.set_exception(error)
 
-        self._put(run)
+        with self._lock:
+            if self._closed:
+                raise _stopping()
+            self._inbox.put(run)
         return future
+
+    def drain(self) -> None:
+        """Take in nothing new; what was taken in is finished."""
+        with self._lock:
+            self._draining = True
 
     def close(self) -> None:
         """Stop after the step that is running, ending what is unfinished; waits at most ten seconds for it."""
-        with self._closing:
+        with self._lock:
             self._closed = True
             self._inbox.put(None)
         self._thread.join(timeout=10)
+        self._admission.close()
 
-    def _put(self, item: Request | Callable[[], None]) -> None:
-        # Under the lock, nothing can arrive behind the sign to stop, where nobody would ever answer it.
-        with self._closing:
-            if self._closed:
-                raise _stopping()
-            self._inbox.put(item)
+    def _wake(self) -> None:
+        self._inbox.put(lambda: None)
+
+    def _patience(self) -> float:
+        """Seconds in which some of what waits will have run, judged by how long requests took so far."""
+        gauges, ended = self.counters.gauges, sum(self.counters.ended.values())
+        return max(1.0, round(self._submitted * gauges.busy_seconds / max(1, ended)))
 
     def _run(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
         while self._receive():
+            self._admit()
+            if not self._running:
+                continue
             try:
-                self._admit()
-                if self._running:
-                    self._step()
+                self._step()
             except Exception as error:
                 # A request must hear of it, or its client waits for ever; the cause is logged with its traceback.
                 _log.exception("a forward pass failed; %d requests were ended", len(self._running))
+                self.counters.gauges.failed_steps += 1
                 failure = JourneymanError(f"the engine failed on this batch ({error}); its log has more. Try again")
                 for request in list(self._running):
-                    self._end(request, Update("", "cancelled", failure))
+                    self._end(request, failure)
         for request in (*self._running, *self._waiting):
-            request.tell(Update("", "cancelled", _stopping()))
+            self._finish(request, _stopping())
 
     def _receive(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to compute; False when asked to stop."""
-        idle = not self._running and not self._waiting
+        idle = not self._running and not (self._freed and self._waiting)
         while idle or not self._inbox.empty():
-            item = self._inbox.get()
+            try:
+                item = self._inbox.get(timeout=self._until_deadline())
+            except queue.Empty:
+                break
             idle = False
             if item is None:
                 return False
             if isinstance(item, Request):
-                self._waiting.append(item)
+                bisect.insort(self._waiting, item, key=_turn)
             else:
                 item()
         return True
 
+    def _until_deadline(self) -> float | None:
+        deadlines = [request.deadline for request in self._waiting if request.deadline is not None]
+        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+
     def _admit(self) -> None:
-        for request in [request for request in self._waiting if request.cancelled]:
-            self._waiting.remove(request)
-            request.tell(Update("", "cancelled"))
-        while self._waiting:
-            request = self._waiting[0]
-            if request.adapter is not None and request.adapter not in self._model.adapters:
-                self._waiting.popleft()
-                request.tell(Update("", "cancelled", NotFound("adapter", request.adapter, self._model.adapters)))
+        """Let in who can be computed now, in turn; whoever waits for an adapter or a prefix is passed by others."""
+        now, self._freed = time.monotonic(), False
+        for request in list(self._waiting):
+            if ended := self._given_up(request, now):
+                self._waiting.remove(request)
+                self._finish(request, ended)
                 continue
-            # Held from here on: unloading or replacing an adapter lets the requests that use it finish under it.
-            request.weights = self._model.adapters[request.adapter] if request.adapter is not None else None
-            taken = self._model.cache.take(request.prompt, request.weights)
-            if taken is None:
-                return
-            request.slot, request.cached = taken
-            request.computed = request.cached
-            self._running.append(self._waiting.popleft())
+            if len(self._running) >= self._rows:
+                continue
+            try:
+                verdict = self._admission.admit(request)
+            except JourneymanError as error:
+                self._waiting.remove(request)
+                self._finish(request, error)
+                continue
+            if verdict == "full":
+                break
+            if verdict == "admitted":
+                self._waiting.remove(request)
+                self._running.append(request)
+        self._gauge()
+
+    def _given_up(self, request: Request, now: float) -> Update | JourneymanError | None:
+        if request.cancelled:
+            return Update("", "cancelled")
+        if request.deadline is not None and now > request.deadline:
+            self.counters.gauges.expired += 1
+            return DeadlineExceeded(
+                f"the reply was not ready by the request's deadline; {len(request.reply)} tokens were written. Allow "
+                "more time, or ask for fewer tokens"
+            )
+        return None
 
     def _step(self) -> None:
-        for request in [request for request in self._running if request.cancelled]:
-            self._end(request, Update("", "cancelled"))
-        batch, step, ids, positions, wanted, asking = self._plan()
-        if not batch:
+        started = time.monotonic()
+        for request in list(self._running):
+            if ended := self._given_up(request, started):
+                self._end(request, ended)
+        batch = plan(self._make_room())
+        if not batch.parts:
             return
-        logits = self._model.forward(ids, positions, step, wanted)
-        for request, length in batch:
-            assert request.slot is not None
-            request.slot.ids += request.ids[request.computed : request.computed + length]
+        logits = self._model.forward(batch.step, batch.wanted)
+        for request, length in batch.parts:
+            assert request.lease is not None
             request.computed += length
-        sampled = sample(logits, [request.sampler for request in asking], [request.top_logprobs for request in asking])
-        for request, token, logprob, tops in zip(
-            asking, sampled.tokens, sampled.logprobs, sampled.alternatives, strict=True
-        ):
-            if not math.isfinite(logprob):
-                self._end(request, Update("", "cancelled", _not_finite(request)))
-                continue
-            update = request.accept(token, logprob, tops)
-            if update.finish_reason is not None:
-                self._end(request, update)
-            elif update.text:
-                request.tell(update)
+            self._model.cache.publish(request.lease, request.ids, request.computed)
+        self._count(batch)
+        batch.score_prompts(logits)
+        for request, answer in batch.pick(logits, self._model.draw):
+            if len(request.reply) == 1:
+                self.counters.time_first_token(time.monotonic() - request.arrived)
+            if isinstance(answer, Exception) or answer.finish_reason is not None:
+                self._end(request, answer)
+            elif answer.text:
+                request.tell(answer)
+        self.counters.gauges.busy_seconds += time.monotonic() - started
 
-    def _plan(
-        self,
-    ) -> tuple[list[tuple[Request, int]], Step, list[int], list[int], list[int], list[Request]]:
-        """The next flat batch: who takes part with how many tokens, and whose last token's logits are wanted."""
-        step, batch = Step(), list[tuple[Request, int]]()
-        ids, positions, wanted, asking = list[int](), list[int](), list[int](), list[Request]()
-        left = PROMPT_TOKENS_PER_STEP
-        decoding = [request for request in self._running if request.reply]
-        prompting = [request for request in self._running if not request.reply]
-        for request in [*sorted(decoding, key=_by_adapter), *sorted(prompting, key=_by_adapter)]:
-            pending = request.reply[-1:] if request.reply else request.prompt[request.computed :][:left]
-            if not pending:
-                continue
-            assert request.slot is not None
-            part = Part(request.slot.index, len(ids), request.computed, len(pending))
-            (step.decoding if request.reply else step.chunks).append(part)
-            left -= 0 if request.reply else len(pending)
-            _extend_spans(step, request, part)
-            ids += pending
-            positions += range(part.start, part.end)
-            batch.append((request, part.length))
-            if part.end == len(request.prompt) + len(request.reply):
-                wanted.append(len(ids) - 1)
-                asking.append(request)
-        return batch, step, ids, positions, wanted, asking
+    def _make_room(self) -> list[Request]:
+        """The running requests that have pages for their next token; where there are too few, the last wait again."""
+        ready: list[Request] = []
+        for request in list(self._running):
+            while request in self._running:
+                assert request.lease is not None
+                if self._model.cache.grow(request.lease, len(request.ids)):
+                    ready.append(request)
+                    break
+                last = self._running.pop()
+                if last in ready:
+                    ready.remove(last)
+                self._admission.release(last)
+                bisect.insort(self._waiting, last, key=_turn)
+        return ready
 
-    def _end(self, request: Request, update: Update) -> None:
+    def _end(self, request: Request, answer: Update | Exception) -> None:
         self._running.remove(request)
-        if request.slot is not None:
-            self._model.cache.release(request.slot)
+        self._admission.release(request)
+        self._freed = True
+        self._finish(request, answer)
+
+    def _finish(self, request: Request, answer: Update | Exception) -> None:
+        failed = isinstance(answer, Exception)
+        update = Update("", "cancelled", answer) if isinstance(answer, Exception) else answer
+        prompt, cached = (len(request.prompt), request.cached) if request.choice == 0 else (0, 0)
+        if not request.touched:
+            prompt = cached = 0
+        self.counters.serve(
+            request.id, request.adapter, prompt, cached, len(request.reply),
+            "failed" if failed else update.finish_reason or "cancelled",
+        )  # fmt: skip
+        with self._lock:
+            self._submitted -= 1
         request.tell(update)
 
+    def _count(self, batch: Batch) -> None:
+        gauges = self.counters.gauges
+        gauges.steps += 1
+        gauges.batch = len(batch.parts)
+        gauges.computed_prompt += batch.prompt_tokens
+        gauges.generated += len(batch.asking)
 
-def _extend_spans(step: Step, request: Request, part: Part) -> None:
-    if request.weights is None:
-        return
-    first, last = part.offset, part.offset + part.length
-    if step.spans and step.spans[-1][1] == first and step.spans[-1][2] is request.weights:
-        first = step.spans.pop()[0]
-    step.spans.append((first, last, request.weights))
+    def _gauge(self) -> None:
+        gauges, adapters, cache = self.counters.gauges, self._model.adapters, self._model.cache
+        gauges.waiting, gauges.running = len(self._waiting), len(self._running)
+        gauges.pages_used, gauges.pages = cache.used, cache.total
+        gauges.adapters_registered, gauges.adapters_resident = len(adapters), adapters.resident
+        gauges.adapter_loads, gauges.adapter_evictions = adapters.loads, adapters.evictions
+        gauges.adapter_bytes = adapters.resident_bytes
+        gauges.cached_prompt = self._admission.cached_tokens
+
+
+def _turn(request: Request) -> tuple[int, float]:
+    return request.priority, request.arrived
 
 
 def _stopping() -> JourneymanError:
     return UpstreamFailed("the engine is shutting down; start it again and repeat the request", status=503)
-
-
-def _not_finite(request: Request) -> JourneymanError:
-    culprit = "the base model" if request.adapter is None else f"adapter {request.adapter!r}"
-    return JourneymanError(f"{culprit} computes numbers that are not finite here: its weights are unusable")
-
-
-def _by_adapter(request: Request) -> str:
-    return request.adapter or ""

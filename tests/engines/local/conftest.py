@@ -61,13 +61,15 @@ class Asked:
 class TinyEngine:
     """A scheduler over a float32 model."""
 
-    def __init__(self, folder: Path, loras: dict[str, Path], **options: Any) -> None:
+    def __init__(
+        self, folder: Path, loras: dict[str, Path], *, rows: int = 16, waiting: int = 512, **options: Any
+    ) -> None:
         self.folder = folder
         self.model = LocalModel(folder, precision="float32", **options)
         self.tokenizer = ChatTokenizer(folder)
         for name, path in loras.items():
             self.model.load_adapter(name, path)
-        self.scheduler = Scheduler(self.model)
+        self.scheduler = Scheduler(self.model, rows=rows, waiting=waiting)
 
     def request(
         self, prompt: Sequence[int], adapter: str | None = None, rule: SamplingRule = GREEDY, max_tokens: int = 24,
@@ -167,7 +169,7 @@ class Served:
 @pytest.fixture(scope="module")
 def served(tiny: Path, loras: dict[str, Path]) -> Iterator[Served]:
     """The engine named `tiny` with its adapters, served by uvicorn in a thread."""
-    model = LocalModel(tiny, precision="float32", slots=4)
+    model = LocalModel(tiny, precision="float32")
     engine = EngineServer(model, "tiny")
     server = uvicorn.Server(uvicorn.Config(engine.app(), "127.0.0.1", 0, log_level="error"))
     listening = threading.Event()

@@ -4,10 +4,11 @@ import json
 import signal
 import subprocess
 import sys
+import time
 import urllib.request
 
 import pytest
-from openai import OpenAI
+from openai import APIError, OpenAI
 
 from journeyman.engines.local.__main__ import main
 from tests.engines.local.conftest import WAIT
@@ -53,14 +54,55 @@ def test_it_serves_and_ends_when_its_input_closes(spawn):
     assert process.wait(WAIT) == 0
 
 
+def long_stream(client, **options):
+    """A reply under way that will not end soon by itself."""
+    hello = [{"role": "user", "content": "hi"}]
+    options["extra_body"] = {"ignore_eos": True}
+    stream = client.chat.completions.create(model="tiny", messages=hello, stream=True, **options)
+    next(iter(stream))
+    return stream
+
+
+def status(url):
+    with urllib.request.urlopen(f"{url}/healthz", timeout=WAIT) as answer:
+        return json.loads(answer.read())["status"]
+
+
+@pytest.mark.parametrize("way", ["a signal", "a request"])
+def test_asked_to_stop_it_finishes_what_runs_and_ends(spawn, way):
+    process = spawn("--context", "300", "--precision", "float32")
+    url = ready(process)
+    with OpenAI(base_url=f"{url}/v1", api_key="none", timeout=WAIT, max_retries=0) as client:
+        stream = long_stream(client, max_tokens=200)
+        if way == "a signal":
+            process.send_signal(signal.SIGTERM)
+        else:
+            urllib.request.urlopen(urllib.request.Request(f"{url}/drain", method="POST"), timeout=WAIT).close()
+        *_, last = stream
+        assert last.choices[0].finish_reason == "length"
+    assert process.wait(WAIT) == 0
+    assert process.stderr.read() == ""
+
+
 def test_asked_to_stop_it_does_not_wait_for_ever_for_a_reply(spawn):
-    process = spawn("--context", "500")
+    process = spawn("--context", "500", "--drain-seconds", "0.2", "--precision", "float32")
     url = ready(process)
     with OpenAI(base_url=f"{url}/v1", api_key="none", timeout=WAIT) as client:
-        stream = client.chat.completions.create(
-            model="tiny", messages=[{"role": "user", "content": "hi"}], n=100, stream=True
-        )
-        next(iter(stream))
+        stream = long_stream(client, n=100)
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(APIError, match="shutting down"):
+            list(stream)
+    assert process.wait(WAIT) == 0
+
+
+def test_asked_twice_it_ends_at_once(spawn):
+    process = spawn("--context", "500", "--precision", "float32")
+    url = ready(process)
+    with OpenAI(base_url=f"{url}/v1", api_key="none", timeout=WAIT) as client:
+        stream = long_stream(client, n=100)
+        process.send_signal(signal.SIGTERM)
+        while status(url) != "draining":
+            time.sleep(0.01)
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=WAIT)
         stream.close()

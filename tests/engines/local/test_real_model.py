@@ -8,7 +8,7 @@ LOOK_UP = Tool.model_validate({"function": {"name": "look_up", "parameters": {"p
 
 
 def test_greedy_replies_are_those_of_transformers(smollm2, start):
-    engine = start(smollm2, {}, slots=3, context=512)
+    engine = start(smollm2, {}, rows=3, context=512)
     tokenizer, network = engine.tokenizer, load_plain(smollm2)
     prompts = [
         tokenizer.prompt([user("What is the capital of France?")]),

@@ -1,11 +1,14 @@
 """Continuous batching: whatever is computed together, each reply is what it would be alone."""
 
+import shutil
 import threading
 import time
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from journeyman.engines.local.network.step import PAGE
 from journeyman.engines.local.sampling.rule import SamplingRule
 from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
 from tests.engines.local.conftest import WAIT, random_prompts
@@ -13,7 +16,7 @@ from tests.engines.local.conftest import WAIT, random_prompts
 
 @pytest.mark.parametrize("adapter", [None, "green"])
 def test_many_prompts_together_say_what_transformers_says_alone(start, reference, adapter):
-    engine = start(slots=5)
+    engine = start(rows=5)
     prompts = random_prompts(14, seed=1)
     lengths = [3 + 2 * number for number in range(len(prompts))]  # They leave one after the other; others join.
     asked = [engine.ask(prompt, adapter, max_tokens=length) for prompt, length in zip(prompts, lengths, strict=True)]
@@ -22,7 +25,7 @@ def test_many_prompts_together_say_what_transformers_says_alone(start, reference
 
 
 def test_rows_under_different_adapters_do_not_touch_each_other(start, reference):
-    engine = start(slots=8)
+    engine = start(rows=8)
     prompts = random_prompts(12, seed=2)
     adapters = [None, "red", "green", "blue"] * 3
     asked = [engine.ask(prompt, adapter) for prompt, adapter in zip(prompts, adapters, strict=True)]
@@ -33,7 +36,7 @@ def test_rows_under_different_adapters_do_not_touch_each_other(start, reference)
 
 
 def test_a_prompt_longer_than_a_chunk(start, reference):
-    engine = start(slots=3)
+    engine = start(rows=3)
     long, short = random_prompts(1, seed=3, longest=2)[0] * 400, random_prompts(1, seed=4)[0]
     asked = [engine.ask(long, "red"), engine.ask(short), engine.ask(long[:300], "red")]
     expected = [reference.greedy(long, "red"), reference.greedy(short), reference.greedy(long[:300], "red")]
@@ -41,12 +44,13 @@ def test_a_prompt_longer_than_a_chunk(start, reference):
 
 
 def test_the_next_turn_computes_only_what_is_new(start, reference):
-    engine = start(slots=2)
+    engine = start(rows=2)
     turn = random_prompts(1, seed=5)[0]
     for added in random_prompts(3, seed=6, longest=20):
         asked = engine.ask(turn, "blue")
         assert asked.reply == reference.greedy(turn, "blue")
-        held = len(turn) + len(asked.reply) - 1  # The last token of a reply is sampled, never computed.
+        # The last token of a reply is sampled, never computed; what does not fill a page is not kept.
+        held = (len(turn) + len(asked.reply) - 1) // PAGE * PAGE
         turn = turn + asked.reply + added
         following = engine.ask(turn, "blue")
         assert following.reply == reference.greedy(turn, "blue")
@@ -55,7 +59,7 @@ def test_the_next_turn_computes_only_what_is_new(start, reference):
 
 
 def test_what_is_shared_with_another_request_is_copied_also_while_that_one_runs(start, reference):
-    engine = start(slots=4)
+    engine = start(rows=4)
     shared = random_prompts(1, seed=7, longest=2)[0] * 100
     begun = threading.Event()
     first = engine.ask([*shared, 7], max_tokens=60, on_piece=lambda update: begun.set())
@@ -63,14 +67,14 @@ def test_what_is_shared_with_another_request_is_copied_also_while_that_one_runs(
     second = engine.ask([*shared, 9, 11])
     third = engine.ask([*shared, 9, 11], "red")
     assert second.reply == reference.greedy([*shared, 9, 11])
-    assert second.request.cached >= len(shared)
+    assert second.request.cached == len(shared) // PAGE * PAGE
     assert third.reply == reference.greedy([*shared, 9, 11], "red")
     assert third.request.cached == 0, "what another adapter computed must not be used"
     assert first.reply == reference.greedy([*shared, 7], max_tokens=60)
 
 
 def test_a_name_that_was_given_to_other_weights_uses_nothing_of_the_old_ones(start, reference, loras):
-    engine = start(slots=3, loras={"mine": loras["red"]})
+    engine = start(rows=3, loras={"mine": loras["red"]})
     prompt = random_prompts(1, seed=8)[0]
     begun = threading.Event()
     running = engine.ask(prompt, "mine", max_tokens=80, on_piece=lambda update: begun.set())
@@ -97,7 +101,7 @@ def test_an_adapter_that_is_not_there_is_an_error_and_never_the_base(start):
 
 
 def test_a_seed_gives_the_same_reply_whatever_else_is_computed(start):
-    engine = start(slots=6)
+    engine = start(rows=6)
     prompt = random_prompts(1, seed=9)[0]
     rule = SamplingRule(temperature=1.3, seed="11")
     alone = engine.ask(prompt, "green", rule=rule).reply
@@ -127,7 +131,7 @@ def test_logprobs_are_those_of_the_whole_vocabulary_at_temperature_one(start, re
 
 
 def test_cancelling_ends_a_reply_and_frees_its_slot(start, reference):
-    engine = start(slots=1)
+    engine = start(rows=1)
     prompt = random_prompts(1, seed=12)[0]
     begun = threading.Event()
     hog = engine.ask(prompt, max_tokens=400, on_piece=lambda update: begun.set())
@@ -136,14 +140,14 @@ def test_cancelling_ends_a_reply_and_frees_its_slot(start, reference):
     gone = engine.ask([8, 8])
     gone.request.cancelled = True
     assert gone.ended.result(WAIT) == "cancelled", "one that only waits hears of it at once"
-    assert gone.request.slot is None
+    assert gone.request.lease is None
     assert not any(each.ended.done() for each in waiting)
     hog.request.cancelled = True
     assert hog.ended.result(WAIT) == "cancelled"
     assert len(hog.request.reply) < 400
     assert [each.reply for each in waiting] == [reference.greedy([9, 9, index]) for index in range(3)]
     assert engine.ask(prompt).reply == reference.greedy(prompt), "what the cancelled one left behind is sound"
-    assert not any(slot.busy for slot in engine.model.cache.slots)
+    assert engine.model.cache.used == 0
 
 
 def test_a_failing_step_is_told_to_everybody_in_it_and_the_engine_goes_on(start, reference):
@@ -152,14 +156,15 @@ def test_a_failing_step_is_told_to_everybody_in_it_and_the_engine_goes_on(start,
     with pytest.raises(JourneymanError, match="engine failed"):
         impossible.ended.result(WAIT)
     assert engine.ask([5, 6]).reply == reference.greedy([5, 6])
-    assert not any(slot.busy for slot in engine.model.cache.slots)
+    assert engine.model.cache.used == 0
 
 
-def test_numbers_that_are_not_finite_end_one_request_and_spoil_no_other(start, reference, tiny, tmp_path):
-    engine = start(slots=2)
-    weights = engine.model.adapters["red"]
-    wild = type(weights)("wild", tmp_path, {name: (a * 1e30, b * 1e30) for name, (a, b) in weights.layers.items()})
-    engine.model.adapters["wild"] = wild
+def test_numbers_that_are_not_finite_end_one_request_and_spoil_no_other(start, reference, loras, tmp_path):
+    engine = start(rows=2)
+    wild = shutil.copytree(loras["red"], tmp_path / "wild")
+    weights = load_file(wild / "adapter_model.safetensors")
+    save_file({name: values * 1e25 for name, values in weights.items()}, wild / "adapter_model.safetensors")
+    engine.model.load_adapter("wild", wild)
     prompts = random_prompts(3, seed=13)
     neighbour = engine.ask(prompts[0], max_tokens=60)
     with pytest.raises(JourneymanError, match="'wild' computes numbers that are not finite"):
@@ -174,7 +179,7 @@ def test_numbers_that_are_not_finite_end_one_request_and_spoil_no_other(start, r
 
 
 def test_closing_answers_everything_that_is_unfinished_and_refuses_what_comes_later(start):
-    engine = start(slots=1)
+    engine = start(rows=1)
     begun = threading.Event()
     asked = [engine.ask([5, 6, 7], max_tokens=450, on_piece=lambda update: begun.set()), engine.ask([7])]
     assert begun.wait(WAIT)
@@ -189,7 +194,7 @@ def test_closing_answers_everything_that_is_unfinished_and_refuses_what_comes_la
 
 
 def test_many_threads_may_submit_cancel_load_and_unload_at_once(start, reference, loras):
-    engine = start(slots=3)
+    engine = start(rows=3)
     prompts = random_prompts(6, seed=14, longest=30)
     expected = [reference.greedy(prompt, "green", 8) for prompt in prompts]
     wrong: list[object] = []
@@ -218,4 +223,4 @@ def test_many_threads_may_submit_cancel_load_and_unload_at_once(start, reference
         thread.join(WAIT)
         assert not thread.is_alive()
     assert wrong == []
-    assert not any(slot.busy for slot in engine.model.cache.slots)
+    assert engine.model.cache.used == 0

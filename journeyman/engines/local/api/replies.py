@@ -6,39 +6,20 @@ from typing import Any
 
 from journeyman.engines.local.api.body import ChatBody
 from journeyman.engines.local.request import Request
+from journeyman.engines.local.sampling.rule import TopToken
 from journeyman.records import Message, new_id
 from journeyman.rendering.chat import ChatTokenizer
-from journeyman.rendering.tool_calls import may_hold_call, read_reply
+from journeyman.rendering.reply import Piece, ReplyReader
 
 
-class Written:
-    """The text of one choice as it grows, read as words and tool calls."""
-
-    def __init__(self, body: ChatBody) -> None:
-        self._reads_calls = bool(body.tools) and body.tool_choice == "auto"
-        self._text = ""
-        self._sent = 0
-
-    def add(self, text: str) -> str:
-        """Take more text; returns the words that can no longer turn out to be a tool call."""
-        self._text += text
-        safe = may_hold_call(self._text) if self._reads_calls else len(self._text)
-        words, self._sent = self._text[self._sent : safe], max(self._sent, safe)
-        return words
-
-    def message(self) -> Message:
-        """The reply as a message."""
-        return read_reply(self._text) if self._reads_calls else Message(role="assistant", content=self._text)
-
-    def rest(self) -> dict[str, Any]:
-        """The last delta of a stream: the words that were held back, and tool calls."""
-        message = self.message()
-        delta: dict[str, Any] = {}
-        if held := message.text[self._sent :]:
-            delta["content"] = held
-        if message.tool_calls:
-            delta["tool_calls"] = [{"index": index, **call.wire()} for index, call in enumerate(message.tool_calls)]
-        return delta
+def delta_of(piece: Piece) -> dict[str, Any]:
+    """A stream's delta with what became certain; empty when nothing did."""
+    delta = {}
+    if piece.thought:
+        delta["reasoning_content"] = piece.thought
+    if piece.words:
+        delta["content"] = piece.words
+    return delta
 
 
 class Completion:
@@ -48,14 +29,15 @@ class Completion:
         self._body, self._requests = body, requests
         self._head = {"id": f"chatcmpl-{new_id()}", "created": int(time.time()), "model": body.model}
 
-    def whole(self, written: Sequence[Written]) -> dict[str, Any]:
+    def whole(self, readers: Sequence[ReplyReader]) -> dict[str, Any]:
         """The `chat.completion` object."""
         choices = []
-        for index, (request, text) in enumerate(zip(self._requests, written, strict=True)):
-            message = text.message()
-            content = {"role": "assistant", "content": None, **message.wire()}
-            choices.append({"index": index, "message": content, **self._ending(request, message)})
+        for index, (request, reader) in enumerate(zip(self._requests, readers, strict=True)):
+            content = {"role": "assistant", "content": None, **reader.message.wire()}
+            choices.append({"index": index, "message": content, **self._ending(request, reader.message)})
         answer = {**self._head, "object": "chat.completion", "choices": choices, "usage": self.usage()}
+        if self._body.prompt_logprobs is not None:
+            answer["prompt_logprobs"] = _prompt_logprobs(self._requests[0])
         return answer | self._prompt_ids()
 
     def chunk(self, index: int, delta: dict[str, Any]) -> dict[str, Any]:
@@ -63,10 +45,13 @@ class Completion:
         choice = {"index": index, "delta": delta, "finish_reason": None, "logprobs": None}
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice]}
 
-    def last_chunk(self, index: int, written: Written) -> dict[str, Any]:
-        """The chunk that ends one choice: what was held back, why it ended, and its tokens."""
-        ending = self._ending(self._requests[index], written.message())
-        choice = {"index": index, "delta": written.rest(), **ending}
+    def last_chunk(self, index: int, reader: ReplyReader, piece: Piece) -> dict[str, Any]:
+        """The chunk that ends one choice: what was held back, its calls, why it ended, and its tokens."""
+        delta = delta_of(piece)
+        if reader.message.tool_calls:
+            calls = enumerate(reader.message.tool_calls)
+            delta["tool_calls"] = [{"index": number, **call.wire()} for number, call in calls]
+        choice = {"index": index, "delta": delta, **self._ending(self._requests[index], reader.message)}
         return {**self._head, "object": "chat.completion.chunk", "choices": [choice]} | self._prompt_ids()
 
     def usage_chunk(self) -> dict[str, Any]:
@@ -85,8 +70,9 @@ class Completion:
         }
 
     def _ending(self, request: Request, message: Message) -> dict[str, Any]:
-        reason = "tool_calls" if message.tool_calls else request.finish_reason
-        ending: dict[str, Any] = {"finish_reason": reason, "logprobs": None}
+        # A reply that was cut may have had more to say, and more to call.
+        called = message.tool_calls and request.finish_reason == "stop"
+        ending: dict[str, Any] = {"finish_reason": "tool_calls" if called else request.finish_reason, "logprobs": None}
         if self._body.logprobs:
             ending["logprobs"] = {"content": _logprobs(request), "refusal": None}
         if self._body.return_token_ids:
@@ -111,3 +97,21 @@ def _token(tokenizer: ChatTokenizer, id: int, logprob: float) -> dict[str, Any]:
     # Part of a character: its bytes are not those of the sign that stands in for it.
     known = None if "\N{REPLACEMENT CHARACTER}" in text else list(text.encode())
     return {"token": text, "logprob": logprob, "bytes": known}
+
+
+def _prompt_logprobs(request: Request) -> list[dict[str, Any] | None]:
+    """vLLM's shape: for each prompt token its own entry and the likeliest, by id; nothing predicts the first."""
+    return [
+        None,
+        *(
+            {str(top.id): _scored(request, top, rank) for rank, top in enumerate(tops, start=1)}
+            | ({} if any(top.id == id for top in tops) else {str(id): _scored(request, TopToken(id, logprob), None)})
+            for id, (logprob, tops) in zip(request.prompt[1:], request.prompt_logprobs, strict=True)
+        ),
+    ]
+
+
+def _scored(request: Request, token: TopToken, rank: int | None) -> dict[str, Any]:
+    """An entry of the prompt's; the rank of a token that is not among the likeliest is not worked out."""
+    text = request.tokenizer.decode([token.id], keep_special=True)
+    return {"logprob": token.logprob, "rank": rank, "decoded_token": text}

@@ -1,19 +1,25 @@
 """LoRA adapters in PEFT's format, read for serving; what we cannot honour exactly is refused, never approximated."""
 
+import hashlib
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load
 
+from journeyman.engines.local.network.sites import Site
 from journeyman.errors import InvalidInput, ModelFileBroken
 
 WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
+MOST_RANKS = 256
 _PREFIX = "base_model.model."
+_ALIGNED = 32
+"""Numbers in 64 bytes or more, so that every matrix starts at a cache line."""
 _SERVED: dict[str, tuple[Any, ...]] = {
     # Field by field, what leaves LoRA's formula and the base weights as they are. Where a field allows nothing but
     # absence, what it asks for changes the result: magnitudes, whole layers, biases, other ranks.
@@ -35,25 +41,62 @@ _SERVED: dict[str, tuple[Any, ...]] = {
 }
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True)
+class LowRank:
+    """One adapter at one site: `down` [rank, inputs] of all its layers, and for each layer its `up` [rank, outputs].
+
+    `ups` are (up, first row of `down` that belongs to it, first column of the site's output it adds to); the adapter's
+    scaling is folded into `up`.
+    """
+
+    down: torch.Tensor
+    ups: tuple[tuple[torch.Tensor, int, int], ...]
+
+
+@dataclass(slots=True, eq=False)
 class LoraWeights:
-    """One adapter: for each adapted linear layer A [inputs, rank] and B [rank, outputs], the scaling folded into B."""
+    """One adapter in memory. `sites[n]` is what it adds at the network's n-th site; None: nothing.
+
+    `digest` is the hash of its files: two adapters are the same exactly when their digests are.
+    """
 
     name: str
     folder: Path
-    layers: dict[str, tuple[torch.Tensor, torch.Tensor]]
+    digest: str
+    rank: int
+    sites: tuple[LowRank | None, ...]
+    bytes: int
+    pointers: Any = None
+    """What the C kernels read: made by them, kept here."""
 
 
-def read_lora(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) -> LoraWeights:
-    """The adapter in `folder` for a model whose linear layers have these `shapes` (name → outputs, inputs).
+def read_lora(
+    name: str, folder: Path, sites: Sequence[Site], dtype: torch.dtype, most_ranks: int = MOST_RANKS
+) -> LoraWeights:
+    """The adapter in `folder` for a network with these `sites`.
 
     InvalidInput when it belongs to another model or needs what the engine does not do.
     """
     config = _config(name, folder)
     rank, alpha = _positive(name, config, "r"), _positive(name, config, "lora_alpha")
+    if rank > most_ranks:
+        raise InvalidInput(f"adapter {name!r} has rank {rank}, and this engine serves ranks up to {most_ranks}")
     scaling = alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
-    tensors = _tensors(name, folder)
-    layers: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
+    contents, digest = _contents(name, folder)
+    pairs = _pairs(name, int(rank), contents, {member.name: (site.inputs, member.outputs)
+                                               for site in sites for member in site.members})  # fmt: skip
+    if not pairs:
+        raise InvalidInput(f"adapter {name!r} holds no LoRA matrices")
+    arena = _Arena(sum(down.numel() + up.numel() + 2 * _ALIGNED for down, up in pairs.values()), dtype)
+    placed = tuple(_low_rank(site, pairs, scaling, arena) for site in sites)
+    return LoraWeights(name, folder, digest, int(rank), placed, arena.bytes)
+
+
+def _pairs(
+    name: str, rank: int, tensors: dict[str, torch.Tensor], shapes: dict[str, tuple[int, int]]
+) -> dict[str, tuple[torch.Tensor, torch.Tensor]]:
+    """(A, B) of every adapted layer, as PEFT stores them; `shapes` are (inputs, outputs) of the layers there are."""
+    pairs: dict[str, tuple[torch.Tensor, torch.Tensor]] = {}
     for key in [key for key in tensors if key.endswith(".lora_A.weight")]:
         layer = key.removeprefix(_PREFIX).removesuffix(".lora_A.weight")
         down, up = tensors.pop(key), tensors.pop(key.replace("lora_A", "lora_B"), None)
@@ -62,20 +105,52 @@ def read_lora(name: str, folder: Path, shapes: dict[str, tuple[int, int]]) -> Lo
                 f"adapter {name!r}: {layer} has an A matrix and no B matrix; train or export it again"
             )
         expected = shapes.get(layer)
-        if expected is None or (up.shape, down.shape) != ((expected[0], rank), (rank, expected[1])):
+        if expected is None or (down.shape, up.shape) != ((rank, expected[0]), (expected[1], rank)):
             raise InvalidInput(
                 f"adapter {name!r} does not fit this base model at {layer}: it was trained on another one"
             )
-        if not (down.isfinite().all() and up.isfinite().all()):
+        # A sum is finite only where every number in it is; overflow would take weights that no model has.
+        if not (down.sum(dtype=torch.float64).isfinite() and up.sum(dtype=torch.float64).isfinite()):
             raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
-        layers[layer] = (down.float().t().contiguous(), (up.float() * scaling).t().contiguous())
+        pairs[layer] = (down, up)
     if tensors:
         raise InvalidInput(
             f"adapter {name!r} holds weights that are not LoRA matrices: {', '.join(sorted(tensors)[:3])}"
         )
-    if not layers:
-        raise InvalidInput(f"adapter {name!r} holds no LoRA matrices")
-    return LoraWeights(name, folder, layers)
+    return pairs
+
+
+class _Arena:
+    """One piece of memory for all matrices of an adapter: it is given back as one, too."""
+
+    def __init__(self, numbers: int, dtype: torch.dtype) -> None:
+        self._memory = torch.empty(numbers, dtype=dtype)
+        self._used = 0
+        self.bytes = self._memory.nbytes
+
+    def take(self, rows: int, columns: int) -> torch.Tensor:
+        """An unfilled matrix that starts at a cache line."""
+        first = self._used
+        self._used = first + -(-rows * columns // _ALIGNED) * _ALIGNED
+        return self._memory[first : first + rows * columns].view(rows, columns)
+
+
+def _low_rank(
+    site: Site, pairs: dict[str, tuple[torch.Tensor, torch.Tensor]], scaling: float, arena: _Arena
+) -> LowRank | None:
+    members = [member for member in site.members if member.name in pairs]
+    if not members:
+        return None
+    down = arena.take(sum(len(pairs[member.name][0]) for member in members), site.inputs)
+    ups, first = [], 0
+    for member in members:
+        a, b = pairs[member.name]
+        down[first : first + len(a)] = a
+        up = arena.take(len(a), member.outputs)
+        up.copy_((b.float() * scaling).t())
+        ups.append((up, first, member.column))
+        first += len(a)
+    return LowRank(down, tuple(ups))
 
 
 def _config(name: str, folder: Path) -> dict[str, Any]:
@@ -103,7 +178,8 @@ def _positive(name: str, config: dict[str, Any], field: str) -> float:
     return value
 
 
-def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
+def _contents(name: str, folder: Path) -> tuple[dict[str, torch.Tensor], str]:
+    """The adapter's tensors, and the hash of its files."""
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         found = ", ".join(sorted(file.name for file in folder.iterdir())) if folder.is_dir() else "no such folder"
@@ -111,9 +187,12 @@ def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
             f"adapter {name!r}: {WEIGHTS_FILE} is missing (there is: {found}); pickled weights are not read"
         )
     try:
-        tensors: dict[str, torch.Tensor] = load_file(path)
+        contents = path.read_bytes()
+        tensors: dict[str, torch.Tensor] = load(contents)
     except (SafetensorError, OSError) as error:
         raise ModelFileBroken(
             f"adapter {name!r}: {WEIGHTS_FILE} is truncated or damaged ({error}); train or copy it again"
         ) from error
-    return tensors
+    digest = hashlib.sha256(contents)
+    digest.update((folder / CONFIG_FILE).read_bytes())
+    return tensors, digest.hexdigest()

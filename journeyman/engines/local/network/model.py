@@ -1,134 +1,170 @@
-"""A base model in memory: token ids of many requests in, logits out, under any adapters.
+"""A base model in memory: token ids of many requests in, logits out, under any adapters."""
 
-The layers are transformers' own, so whatever architecture it knows computes what it computes there; attention,
-cache and linear layers are replaced by ours.
-"""
-
+import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from transformers import AutoModelForCausalLM, PreTrainedModel
+from transformers import AutoConfig
 
-from journeyman.engines.local.network import attention
-from journeyman.engines.local.network.cache import SlotCache
-from journeyman.engines.local.network.layers import Steps, adapt_linears
-from journeyman.engines.local.network.lora import LoraWeights, read_lora
-from journeyman.engines.local.network.step import Part, Step
-from journeyman.errors import InvalidInput, ModelFileBroken
+from journeyman.engines.local.network.adapters import AdapterStore
+from journeyman.engines.local.network.borrowed import PROBE, BorrowedNetwork
+from journeyman.engines.local.network.cache import BASE, Lease, PagedCache
+from journeyman.engines.local.network.family import NotNative, read_blueprint
+from journeyman.engines.local.network.kernels.bindings import LANES, LARGEST_HEAD, KernelOps
+from journeyman.engines.local.network.kernels.build import NotBuilt
+from journeyman.engines.local.network.lora import LoraWeights
+from journeyman.engines.local.network.native import NativeNetwork
+from journeyman.engines.local.network.ops import Ops, TorchOps
+from journeyman.engines.local.network.precision import Precision, choose_dtype
+from journeyman.engines.local.network.step import PAGE, Step
+from journeyman.engines.local.network.weights import WeightFiles
+from journeyman.errors import InvalidInput, ModelFileBroken, Overloaded
 
-Precision = Literal["auto", "float32", "bfloat16"]
-_PROBE = range(5, 15)
-"""Any ids will do to compare two ways of computing; every vocabulary has these."""
 _TOLERANCE = 0.1
 """Of the norm: bfloat16 rounds to about 0.01, and an architecture that is computed wrongly differs by about 1."""
+_LOG = logging.getLogger(__name__)
 
 
-def choose_dtype(precision: Precision) -> torch.dtype:
-    """bfloat16 where the CPU computes it natively (or was asked for), else float32."""
-    if precision == "auto":
-        native = torch.cuda.is_available() or "avx512_bf16" in _cpu_flags() or "amx_bf16" in _cpu_flags()
-        return torch.bfloat16 if native else torch.float32
-    return torch.bfloat16 if precision == "bfloat16" else torch.float32
+class LocalModel:
+    """A base model, its key–value cache and its adapters. One thread at a time may compute with it.
+
+    `context` bounds prompt and reply together, `cache_tokens` what is held of all requests, `adapter_bytes` the memory
+    of adapters. `kernels` says which operations compute (`c` or `torch`) and `path` whose layers (`native` or
+    `transformers`).
+    """
+
+    def __init__(
+        self, folder: Path, *, precision: Precision = "auto", context: int = 4096, cache_tokens: int = 65_536,
+        adapter_bytes: int = 2 << 30, compiled: bool = True, native: bool = True,
+    ) -> None:  # fmt: skip
+        self.folder, self.precision = folder, precision
+        self.dtype = choose_dtype(precision)
+        config = _read_config(folder)
+        self.context = min(context, getattr(config, "max_position_embeddings", context))
+        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+        self._ops = _choose_ops(self.dtype, compiled, [size, config.hidden_size, config.intermediate_size])
+        self.kernels = self._ops.name
+        self._network = self._build(config, native)
+        self.path, self.sites = self._network.path, self._network.sites
+        pages = -(-max(cache_tokens, self.context) // PAGE)
+        self.cache = PagedCache(config.num_hidden_layers, heads, size, pages, self.dtype)
+        self.adapters = AdapterStore(self._network.sites, self.dtype, adapter_bytes)
+        self._check()
+
+    def load_adapter(self, name: str, folder: Path, *, replace: bool = False) -> None:
+        """Make an adapter answerable by name. A name stands for one content, unless `replace`."""
+        self.adapters.register(name, folder, replace=replace)
+
+    def unload_adapter(self, name: str) -> None:
+        """Forget an adapter's name; requests that run under it finish first."""
+        self.adapters.unregister(name)
+
+    @torch.inference_mode()
+    def forward(self, step: Step, wanted: Sequence[int]) -> torch.Tensor:
+        """Logits [wanted tokens, vocabulary] in the model's precision, at the flat indices `wanted` of the batch."""
+        return self._network.logits(step, self.cache.layers, torch.tensor(wanted, dtype=torch.long))
+
+    def draw(
+        self, logits: torch.Tensor, temperatures: torch.Tensor, uniforms: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Ops.draw`."""
+        return self._ops.draw(logits, temperatures, uniforms)
+
+    @torch.inference_mode()
+    def embed(self, texts: Sequence[Sequence[int]], adapter: str | None = None) -> torch.Tensor:
+        """Float32 [texts, hidden]: the mean of each text's last hidden states, of length 1."""
+        weights = self.adapters.hold(adapter) if adapter is not None else None
+        try:
+            pooled = [self._mean_state(ids, weights) for ids in texts]
+        finally:
+            if weights is not None:
+                self.adapters.release(weights)
+        return torch.nn.functional.normalize(torch.stack(pooled), dim=-1)
+
+    def _mean_state(self, ids: Sequence[int], weights: LoraWeights | None) -> torch.Tensor:
+        lease = self.cache.take(len(ids), BASE)
+        if lease is None:
+            raise Overloaded("there is no room for this text beside the requests that run; try again later", 1.0)
+        try:
+            step = Step()
+            step.add(ids, 0, lease.pages, weights)
+            hidden = self._network.hidden(step, self.cache.layers, torch.arange(len(ids)))
+            return hidden.float().mean(dim=0)
+        finally:
+            self.cache.release(lease)
+
+    def _build(self, config: Any, native: bool) -> NativeNetwork | BorrowedNetwork:
+        int8 = self.precision == "int8"
+        try:
+            if not native:
+                raise NotNative("nothing natively, as it was asked to")
+            return NativeNetwork(
+                read_blueprint(config), WeightFiles(self.folder, self.dtype), self._ops, positions=self.context,
+                int8=int8,
+            )  # fmt: skip
+        except NotNative as reason:
+            if int8:
+                raise InvalidInput(
+                    f"{self.folder.name}: int8 is for networks computed natively, and this one has {reason}"
+                ) from reason
+            _LOG.warning(
+                "%s: not computed natively (%s); transformers' own layers take over, at about half the speed",
+                self.folder.name, reason,
+            )  # fmt: skip
+            return BorrowedNetwork(self.folder, self.dtype, self._ops)
+
+    def _check(self) -> None:
+        """Refuse weights that are no numbers, and networks that come out otherwise than in transformers, such
+        as those that keep state outside their attention."""
+        last = len(PROBE) - 1
+        lease = self.cache.take(len(PROBE), BASE)
+        assert lease is not None
+        try:
+            for first, end in ((0, 3), (3, last), (last, last + 1)):
+                logits = self._forward_part(PROBE[first:end], first, lease)
+        except (NotImplementedError, RuntimeError, TypeError, AttributeError, IndexError) as error:
+            raise InvalidInput(
+                f"{self.folder.name}: the local engine cannot run this architecture ({error})"
+            ) from error
+        finally:
+            self.cache.release(lease)
+        if not logits.isfinite().all():
+            raise InvalidInput(f"{self.folder.name}: it computes numbers that are not finite; its weights are unusable")
+        if isinstance(self._network, BorrowedNetwork):
+            expected = self._network.expected[-1]
+            difference = float((logits[0].float() - expected).norm() / expected.norm())
+            if not difference < _TOLERANCE:
+                raise InvalidInput(
+                    f"{self.folder.name}: the local engine computes this architecture otherwise than transformers does "
+                    f"(its logits differ by {difference:.0%}); serve it with another engine"
+                )
+
+    def _forward_part(self, ids: Sequence[int], start: int, lease: Lease) -> torch.Tensor:
+        step = Step()
+        return self.forward(step, [step.add(ids, start, lease.pages, None)])
 
 
-def load_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
-    """The model in `folder` as transformers builds it, safetensors only; ModelFileBroken when anything is missing."""
+def _read_config(folder: Path) -> Any:
     again = f"delete the folder and run `journeyman models pull {folder.name}` again"
     if not (folder / "config.json").is_file():
         raise ModelFileBroken(f"{folder.name}: config.json is missing; {again}")
     try:
-        network, found = AutoModelForCausalLM.from_pretrained(
-            folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
-        )
-    except (SafetensorError, OSError) as error:
-        raise ModelFileBroken(
-            f"{folder.name}: its weights are missing, truncated or damaged ({error}); {again}"
-        ) from error
-    except (ValueError, KeyError, RuntimeError, ImportError) as error:
+        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
+    except (ValueError, KeyError, OSError) as error:
         raise InvalidInput(f"{folder.name}: transformers cannot build this model ({error})") from error
-    # What a file lacks, transformers fills with random numbers and a warning.
-    if missing := sorted(found["missing_keys"]):
-        raise ModelFileBroken(
-            f"{folder.name}: {len(missing)} weights are not in its files, such as {missing[0]}; {again}"
-        )
-    return network
 
 
-class LocalModel:
-    """A base model, its key–value cache and its loaded adapters. One thread at a time may use it."""
-
-    def __init__(self, folder: Path, *, precision: Precision = "auto", slots: int = 16, context: int = 4096) -> None:
-        self.folder = folder
-        self.dtype = choose_dtype(precision)
-        self._steps = Steps()
-        self._network = load_weights(folder, self.dtype).eval()
-        config = self._network.config.get_text_config()
-        self.context = min(context, getattr(config, "max_position_embeddings", context))
-        expected = self._plain_logits()
-        self._network.set_attn_implementation(attention.NAME)
-        self.shapes = adapt_linears(self._network, self._steps)
-        heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-        size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self.cache = SlotCache(config.num_hidden_layers, slots, heads, self.context, size, self.dtype)
-        self.adapters: dict[str, LoraWeights] = {}
-        self._check_against(expected)
-
-    def load_adapter(self, name: str, folder: Path) -> None:
-        """Make an adapter answerable by name. A name stands for one content: use a new name for new weights."""
-        known = self.adapters.get(name)
-        if known is not None and known.folder != folder:
-            raise InvalidInput(f"adapter {name!r} is loaded from another folder; unload it first, or use a new name")
-        if known is None:
-            self.adapters[name] = read_lora(name, folder, self.shapes)
-
-    def unload_adapter(self, name: str) -> None:
-        """Forget an adapter and everything that was computed under it."""
-        weights = self.adapters.pop(name, None)
-        if weights is not None:
-            self.cache.forget(weights)
-
-    @torch.inference_mode()
-    def forward(self, ids: Sequence[int], positions: Sequence[int], step: Step, wanted: Sequence[int]) -> torch.Tensor:
-        """Float32 logits [wanted tokens, vocabulary] at the flat indices `wanted` of the flat batch `ids`."""
-        self._steps.current = step
-        output = self._network(
-            input_ids=torch.tensor([ids]),
-            position_ids=torch.tensor([positions]),
-            use_cache=False,
-            logits_to_keep=torch.tensor(wanted, dtype=torch.long),
-            step=step,
-            cache=self.cache,
-        )
-        return output.logits[0].float()  # type: ignore[no-any-return]
-
-    @torch.inference_mode()
-    def _plain_logits(self) -> torch.Tensor:
-        """What transformers itself computes for the probe, before anything is replaced."""
-        logits: torch.Tensor = self._network(input_ids=torch.tensor([_PROBE]), use_cache=False).logits[0]
-        return logits.float()
-
-    def _check_against(self, expected: torch.Tensor) -> None:
-        """Refuse a model that comes out otherwise here, such as one that keeps state outside its attention."""
-        last = len(_PROBE) - 1
-        try:
-            for first, end in ((0, 3), (3, last)):
-                self.forward(_PROBE[first:end], range(first, end), Step(chunks=[Part(0, 0, first, end - first)]), [0])
-            logits = self.forward(_PROBE[last:], [last], Step(decoding=[Part(0, 0, last, 1)]), [0])
-        except (NotImplementedError, RuntimeError, TypeError, AttributeError) as error:
-            raise InvalidInput(
-                f"{self.folder.name}: the local engine cannot run this architecture ({error})"
-            ) from error
-        difference = float((logits[0] - expected[-1]).norm() / expected[-1].norm())
-        if not difference < _TOLERANCE:
-            raise InvalidInput(
-                f"{self.folder.name}: the local engine computes this architecture otherwise than transformers does "
-                f"(its logits differ by {difference:.0%}); serve it with another engine"
-            )
-
-
-def _cpu_flags() -> str:
-    path = Path("/proc/cpuinfo")
-    return path.read_text() if path.is_file() else ""
+def _choose_ops(dtype: torch.dtype, compiled: bool, widths: Sequence[int]) -> Ops:
+    if not compiled:
+        return TorchOps()
+    if any(width % LANES for width in widths) or widths[0] > LARGEST_HEAD:
+        _LOG.warning("the compiled kernels take widths that are multiples of %d; PyTorch's operations take over", LANES)
+        return TorchOps()
+    try:
+        return KernelOps(dtype)
+    except NotBuilt as reason:
+        _LOG.warning("%s; PyTorch's own operations take over, at about half the speed", reason)
+        return TorchOps()

@@ -6,7 +6,10 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True)
 class SamplingRule:
-    """How one request picks its tokens; temperature 0 is greedy. `seed` may be any text."""
+    """How one request picks its tokens; temperature 0 is greedy. `seed` may be any text.
+
+    Names, ranges and meanings are vLLM's. A field at its default changes nothing.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
@@ -17,6 +20,21 @@ class SamplingRule:
     presence_penalty: float = 0.0
     repetition_penalty: float = 1.0
     logit_bias: Mapping[int, float] = field(default_factory=dict)
+
+    @property
+    def narrows(self) -> bool:
+        """Only some of the tokens can be drawn."""
+        return self.top_p < 1 or self.top_k > 0 or self.min_p > 0
+
+    @property
+    def punishes_the_reply(self) -> bool:
+        """What was written already becomes less likely."""
+        return self.frequency_penalty != 0 or self.presence_penalty != 0
+
+    @property
+    def is_plain(self) -> bool:
+        """Temperature is all there is."""
+        return not (self.narrows or self.punishes_the_reply or self.repetition_penalty != 1 or self.logit_bias)
 
 
 @dataclass(frozen=True, slots=True)

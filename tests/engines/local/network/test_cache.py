@@ -1,102 +1,119 @@
-"""Slots: who gets which, what is reused, and what must never be."""
+"""The paged cache: equal beginnings are computed once, and nobody sees what was computed otherwise."""
 
-from pathlib import Path
-
-import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from journeyman.engines.local.network.cache import SlotCache
-from journeyman.engines.local.network.lora import LoraWeights
+from journeyman.engines.local.network.cache import PagedCache, page_names
+from journeyman.engines.local.network.step import PAGE
 
-
-@pytest.fixture
-def cache():
-    return SlotCache(layers=2, slots=3, heads=1, positions=16, head_size=2, dtype=torch.float32)
-
-
-def occupy(cache, ids, weights=None):
-    """Take a slot, and write to it what computing all of `ids` would: values that name the token."""
-    slot, cached = cache.take(ids, weights)
-    for tensor in (*cache.keys, *cache.values):
-        tensor[slot.index, 0, cached : len(ids), 0] = torch.tensor(ids[cached:], dtype=torch.float32)
-    slot.ids = list(ids)
-    return slot, cached
+ROOT, OTHER = b"base", b"another"
+PROMPT = list(range(100, 100 + 4 * PAGE))
 
 
-def holds(cache, slot):
-    return cache.values[1][slot.index, 0, : len(slot.ids), 0].tolist()
+def small(pages: int = 12) -> PagedCache:
+    return PagedCache(layers=2, key_heads=1, size=2, pages=pages, dtype=torch.float32)
 
 
-def test_the_last_token_is_always_left_to_compute(cache):
-    ids = list(range(12))
-    slot, _ = occupy(cache, ids)
-    cache.release(slot)
-    again, cached = cache.take(ids, None)
-    assert (again.index, cached) == (slot.index, 11)
+def computed(cache: PagedCache, ids: list[int], root: bytes = ROOT):
+    """A lease whose ids are all in the cache."""
+    lease = cache.take(len(ids), root, page_names(root, ids))
+    cache.publish(lease, ids, len(ids))
+    return lease
 
 
-def test_a_conversation_goes_on_in_its_slot(cache):
-    slot, _ = occupy(cache, [1, 2, 3, 4])
-    cache.release(slot)
-    again, cached = occupy(cache, [1, 2, 3, 4, 5, 6])
-    assert (again.index, cached) == (slot.index, 4)
-    assert holds(cache, again) == [1, 2, 3, 4, 5, 6]
+def test_an_equal_beginning_is_shared_in_whole_pages_while_its_owner_runs_and_after():
+    cache = small()
+    first = computed(cache, PROMPT)
+    second = computed(cache, [*PROMPT[: 3 * PAGE], 7, 8])
+    assert second.shared == 3 * PAGE
+    assert second.pages[:3] == first.pages[:3]
+    cache.release(first)
+    cache.release(second)
+    assert cache.used == 0
+    third = computed(cache, [*PROMPT, 9])
+    assert third.shared == 4 * PAGE
 
 
-def test_what_another_slot_holds_is_copied_and_stays_there(cache):
-    first, _ = occupy(cache, [1, 2, 3, 4, 5, 6, 7, 8])
-    second, cached = occupy(cache, [1, 2, 3, 9])
-    assert second.index != first.index
-    assert cached == 3
-    assert holds(cache, second) == [1, 2, 3, 9]
-    assert holds(cache, first) == [1, 2, 3, 4, 5, 6, 7, 8]
+def test_the_last_id_is_always_left_to_compute():
+    cache = small()
+    cache.release(computed(cache, PROMPT))
+    assert computed(cache, PROMPT).shared == 3 * PAGE
 
 
-def test_no_slot_when_all_are_busy(cache):
-    for number in range(3):
-        assert cache.take([number, 1], None) is not None
-    assert cache.take([9], None) is None
+def test_nothing_is_shared_between_different_weights_or_after_different_beginnings():
+    cache = small(20)
+    cache.release(computed(cache, PROMPT))
+    assert computed(cache, PROMPT, OTHER).shared == 0
+    assert computed(cache, [1, *PROMPT]).shared == 0
+    assert computed(cache, [*PROMPT[:PAGE], 5, *PROMPT[PAGE + 1 :]]).shared == PAGE
 
 
-def test_the_longest_unused_slot_is_given_away_first(cache):
-    slots = [occupy(cache, [10 * number + 1, 2])[0] for number in range(3)]
-    for number in (1, 0, 2):
-        cache.release(slots[number])
-    assert occupy(cache, [99, 98])[0].index == slots[1].index
-    assert occupy(cache, [97, 96])[0].index == slots[0].index
+def test_what_another_is_just_computing_is_announced_until_it_is_there_or_given_up():
+    cache = small()
+    names = page_names(ROOT, PROMPT)
+    first = cache.take(len(PROMPT), ROOT, names)
+    assert cache.is_promised(names)
+    assert not cache.is_promised(page_names(OTHER, PROMPT))
+    cache.publish(first, PROMPT, PAGE)
+    assert cache.is_promised(names)
+    cache.release(first)
+    assert not cache.is_promised(names)
+    second = cache.take(len(PROMPT), ROOT, names)
+    assert second.shared == PAGE
+    assert cache.is_promised(names)
+    cache.publish(second, PROMPT, len(PROMPT))
+    assert not cache.is_promised(names)
 
 
-def test_other_weights_share_nothing_even_under_the_same_name(cache):
-    red, other_red = (LoraWeights("red", Path(), {}) for _ in range(2))
-    slot, _ = occupy(cache, [1, 2, 3], red)
-    cache.release(slot)
-    assert cache.take([1, 2, 3, 4], None)[1] == 0
-    assert cache.take([1, 2, 3, 4], other_red)[1] == 0
+def test_the_longest_unused_pages_make_room_and_those_in_use_never():
+    cache = small(8)
+    old, new = [1] * 3 * PAGE + [1], [2] * 3 * PAGE + [2]
+    cache.release(computed(cache, old))
+    running = computed(cache, new)
+    assert cache.take(8 * PAGE, ROOT) is None
+    other = computed(cache, [3] * 4 * PAGE)
+    assert cache.used == 8
+    assert cache.take(1, ROOT) is None
+    assert not cache.grow(running, 4 * PAGE + 1)
+    cache.release(other)
+    assert cache.grow(running, 4 * PAGE + 1)
+    assert computed(cache, old[: PAGE + 1]).shared == 0, "its pages were taken"
 
 
-def test_forgetting_an_adapter_lets_go_of_its_weights(cache):
-    red = LoraWeights("red", Path(), {})
-    free, _ = occupy(cache, [1, 2], red)
-    busy, _ = occupy(cache, [3, 4], red)
-    cache.release(free)
-    cache.forget(red)
-    assert (free.weights, free.ids) == (None, [])
-    assert (busy.weights, busy.ids) == (red, [3, 4])
+def test_a_reply_is_found_again_by_the_next_turn():
+    cache = small()
+    lease = computed(cache, PROMPT)
+    ids = [*PROMPT, *range(2 * PAGE)]
+    assert cache.grow(lease, len(ids))
+    cache.publish(lease, ids, len(ids) - 1)
+    cache.release(lease)
+    assert computed(cache, [*ids, 3]).shared == 5 * PAGE
 
 
-@pytest.mark.parametrize("stray", [float("nan"), float("inf")])
-@pytest.mark.parametrize("which", ["keys", "values"])
-def test_a_slot_with_numbers_that_are_not_finite_is_cleaned(cache, which, stray):
-    slot, _ = occupy(cache, [1, 2, 3])
-    getattr(cache, which)[1][slot.index, 0, 2, 1] = stray
-    cache.release(slot)
-    assert slot.ids == []
-    assert all(not bool(tensor[slot.index].any()) for tensor in (*cache.keys, *cache.values))
-
-
-@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_cache_begins_with_zeros_of_its_type(dtype):
-    cache = SlotCache(1, 2, 3, 5, 4, dtype)
-    assert cache.keys[0].dtype is dtype
-    assert cache.keys[0].shape == (2, 3, 5, 4)
-    assert not cache.values[0].any()
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(1, 5 * PAGE), st.booleans()), max_size=40))
+def test_whatever_happens_a_page_has_one_content_and_every_page_is_accounted_for(steps):
+    cache = small(16)
+    contents: dict[int, tuple] = {}
+    running = []
+    for kind, length, other in steps:
+        if running and kind == 0:
+            cache.release(running.pop(length % len(running)))
+            continue
+        ids, root = [kind] * length, OTHER if other else ROOT
+        lease = cache.take(length, root, page_names(root, ids))
+        if lease is None:
+            continue
+        for number, page in enumerate(lease.pages):
+            content = (root, *ids[: (number + 1) * PAGE])
+            if number < lease.shared // PAGE:
+                assert contents[page] == content
+            contents[page] = content
+        cache.publish(lease, ids, length)
+        running.append(lease)
+        assert cache.used == len({page for each in running for page in each.pages})
+    for lease in running:
+        cache.release(lease)
+    assert cache.used == 0
+    assert cache.take(16 * PAGE, ROOT) is not None

@@ -7,7 +7,9 @@ import torch
 from peft import PeftModel
 from safetensors.torch import load_file, save_file
 
-from journeyman.engines.local.network.model import LocalModel, choose_dtype, load_weights
+from journeyman.engines.local.network.borrowed import load_weights
+from journeyman.engines.local.network.model import LocalModel
+from journeyman.engines.local.network.precision import choose_dtype
 from journeyman.errors import InvalidInput, ModelFileBroken
 from tests.engines.local.conftest import generate, load_plain, random_prompts
 from tests.tiny import write_lora, write_model
@@ -29,13 +31,23 @@ ARCHITECTURES = {
 }  # fmt: skip
 
 
+WAYS = {
+    "natively, in C": {},
+    "natively, in PyTorch": {"compiled": False},
+    "with transformers' layers": {"native": False},
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", ARCHITECTURES)
-def test_any_architecture_says_what_transformers_says(name, tmp_path, start):
+def test_any_architecture_says_what_transformers_says(name, way, tmp_path, start):
     architecture, shape = ARCHITECTURES[name]
     folder = write_model(tmp_path / "model", architecture, **shape)
     lora = write_lora(tmp_path / "lora", folder, 3)
     base, adapted = load_plain(folder), PeftModel.from_pretrained(load_plain(folder), lora).eval()
-    engine = start(folder, {"lora": lora}, slots=4)
+    engine = start(folder, {"lora": lora}, rows=4, **WAYS[way])
+    assert engine.model.path == ("native" if WAYS[way].get("native", True) else "transformers")
+    assert engine.model.kernels == ("c" if WAYS[way].get("compiled", True) else "torch")
     prompts = [*random_prompts(4, seed=30), random_prompts(1, seed=31, longest=2)[0] * 300]
     asked = [(engine.ask(prompt), engine.ask(prompt, "lora")) for prompt in prompts]
     for prompt, (plain, under) in zip(prompts, asked, strict=True):
@@ -43,12 +55,44 @@ def test_any_architecture_says_what_transformers_says(name, tmp_path, start):
         assert under.reply == generate(adapted, prompt, 24)
 
 
+@pytest.mark.parametrize(("architecture", "key_heads"), [("granite", 2), ("gpt_neox", 4), ("olmo2", 2)])
+def test_what_is_not_known_natively_is_left_to_transformers_and_said(architecture, key_heads, tmp_path, start, caplog):
+    folder = write_model(tmp_path / "model", architecture, num_key_value_heads=key_heads)
+    engine = start(folder, {})
+    assert engine.model.path == "transformers"
+    assert f"{architecture} networks" in caplog.text
+    for prompt in random_prompts(3, seed=32):
+        assert engine.ask(prompt).reply == generate(load_plain(folder), prompt, 24)
+
+
+def test_widths_that_the_kernels_cannot_take_are_left_to_pytorch_and_said(tmp_path, start, caplog):
+    folder = write_model(tmp_path / "model", hidden_size=56, head_dim=8)
+    engine = start(folder, {})
+    assert engine.model.kernels == "torch"
+    assert "multiples of 16" in caplog.text
+    prompt = random_prompts(1, seed=33)[0]
+    assert engine.ask(prompt).reply == generate(load_plain(folder), prompt, 24)
+
+
+def test_files_that_hold_more_than_a_family_knows_are_left_to_transformers(folder):
+    path = folder / "model.safetensors"
+    save_file(load_file(path) | {"model.layers.0.novelty.weight": torch.ones(3)}, path, metadata={"format": "pt"})
+    assert LocalModel(folder).path == "transformers"
+
+
+def test_int8_is_close_and_says_what_it_is(tiny, tmp_path):
+    model = LocalModel(tiny, precision="int8")
+    assert model.precision == "int8"
+    with pytest.raises(InvalidInput, match="computed natively"):
+        LocalModel(write_model(tmp_path / "model", "granite"), precision="int8")
+
+
 @pytest.mark.parametrize(
     ("architecture", "shape"),
     [
         ("gemma2", {"query_pre_attn_scalar": 16}),
         ("mamba", {"state_size": 4}),
-        ("gpt_neox", {}),
+        ("gpt_neox", {"num_key_value_heads": 2}),
         ("lfm2", {"layer_types": ["conv", "full_attention"]}),
     ],
     ids=str,
@@ -61,7 +105,7 @@ def test_an_architecture_that_is_computed_otherwise_is_refused_and_never_served_
 
 def test_bfloat16_is_close_to_float32(tiny):
     model = LocalModel(tiny, precision="bfloat16")
-    assert model.cache.keys[0].dtype is torch.bfloat16
+    assert model.cache.layers[0].keys.dtype is torch.bfloat16
     assert choose_dtype("bfloat16") is torch.bfloat16
     assert choose_dtype("float32") is torch.float32
 
@@ -133,15 +177,3 @@ def test_a_config_that_is_no_config(folder, written):
 def test_the_context_is_at_most_the_models_own(tiny):
     assert LocalModel(tiny, precision="float32", context=4096).context == 512
     assert LocalModel(tiny, precision="float32", context=100).context == 100
-
-
-def test_a_name_is_not_loaded_from_two_folders(tiny, loras):
-    model = LocalModel(tiny, precision="float32")
-    model.load_adapter("a", loras["red"])
-    held = model.adapters["a"]
-    model.load_adapter("a", loras["red"])
-    assert model.adapters["a"] is held
-    with pytest.raises(InvalidInput, match="another folder"):
-        model.load_adapter("a", loras["blue"])
-    model.unload_adapter("a")
-    model.load_adapter("a", loras["blue"])

@@ -1,5 +1,7 @@
 """Sampling: the right distribution, a stream of its own for each request, and the greatest logit when greedy."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -15,7 +17,7 @@ def picked(logits: torch.Tensor, samplers: list[Sampler]) -> list[int]:
 
 def drawn(rule: SamplingRule, count: int = 4000, logits: torch.Tensor = LOGITS) -> torch.Tensor:
     """How often each id was drawn, as shares."""
-    samplers = [Sampler(SamplingRule(rule.temperature, rule.top_p, f"{i}")) for i in range(count)]
+    samplers = [Sampler(replace(rule, seed=f"{i}")) for i in range(count)]
     ids = picked(logits.expand(count, -1), samplers)
     return torch.bincount(torch.tensor(ids), minlength=logits.shape[1]) / count
 
@@ -61,9 +63,56 @@ def test_a_row_draws_the_same_in_any_company():
     assert together == alone
 
 
+MIXED = [
+    SamplingRule(0),
+    SamplingRule(1.0, seed="plain"),
+    SamplingRule(0.7, seed="cool"),
+    SamplingRule(1.0, 0.8, "nucleus"),
+    SamplingRule(1.3, seed="all", top_k=50, min_p=0.01, top_p=0.9, repetition_penalty=1.2, frequency_penalty=0.3),
+    SamplingRule(0, presence_penalty=2.0, logit_bias={7: 5.0}),
+]
+
+
+def test_a_seed_gives_the_same_reply_in_any_company_whatever_the_rules():
+    steps = torch.randn(12, len(MIXED), 500, generator=torch.Generator().manual_seed(5)) * 3
+
+    def replies(rows):
+        samplers, said = {row: Sampler(MIXED[row], prompt=[row, 3]) for row in rows}, {row: [] for row in rows}
+        for logits in steps:
+            ids = picked(logits[rows], [samplers[row] for row in rows])
+            for row, id in zip(rows, ids, strict=True):
+                samplers[row].accept(id)
+                said[row].append(id)
+        return said
+
+    together = replies(list(range(len(MIXED))))
+    for row in range(len(MIXED)):
+        assert replies([row])[row] == together[row]
+    backwards = replies(list(range(len(MIXED)))[::-1])
+    assert backwards == together
+
+
+def test_a_bias_forces_and_forbids():
+    assert drawn(SamplingRule(logit_bias={4: 100}), 50)[4] == 1
+    assert drawn(SamplingRule(logit_bias={0: -100, 1: -100}), 200)[:2].sum() == 0
+    assert picked(LOGITS, [Sampler(SamplingRule(0, logit_bias={3: 50}))]) == [3]
+
+
+def test_penalties_drive_a_greedy_reply_on():
+    sampler = Sampler(SamplingRule(0, frequency_penalty=1.5))
+    said = []
+    for _ in range(4):
+        said += picked(LOGITS, [sampler])
+        sampler.accept(said[-1])
+    assert said == [0, 1, 0, 2]
+
+
 def test_logprobs_are_of_temperature_one_whatever_the_rule():
-    sampled = sample(LOGITS, [Sampler(SamplingRule(0.1, 0.2, "1"))], [5])
+    rules = [SamplingRule(0.1, 0.2, "1"), SamplingRule(2.0, logit_bias={3: 50}), SamplingRule(0.5), SamplingRule(0)]
     expected = torch.log_softmax(LOGITS, dim=-1)[0]
+    together = sample(LOGITS.expand(4, -1), [Sampler(rule) for rule in rules], [0] * 4)
+    assert together.logprobs == pytest.approx(expected[together.tokens].tolist())
+    sampled = sample(LOGITS, [Sampler(rules[0])], [5])
     assert sampled.logprobs == [pytest.approx(float(expected[sampled.tokens[0]]))]
     assert [top.logprob for top in sampled.alternatives[0]] == pytest.approx(expected.tolist())
 

@@ -1,0 +1,155 @@
+"""The C kernels as `Ops`."""
+
+import ctypes
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from journeyman.engines.local.network.kernels.build import load_library
+from journeyman.engines.local.network.lora import LoraWeights
+from journeyman.engines.local.network.ops import Activation, Heads, Pages, add_lora
+from journeyman.engines.local.network.step import Step
+
+LANES = 16
+"""Widths are multiples of it."""
+LARGEST_HEAD = 512
+_MEMBERS = 3
+_MANY_ROWS = 512
+"""Spans of more rows than this multiply with PyTorch's matrix product, which then is the faster one."""
+_TYPES = {torch.bfloat16: "bf16", torch.float32: "f32"}
+
+
+class _Member(ctypes.Structure):
+    _fields_ = [
+        ("b", ctypes.c_void_p),
+        *[(name, ctypes.c_int32) for name in ("rank", "first", "column", "outputs")],
+    ]
+
+
+class _Site(ctypes.Structure):
+    _fields_ = [
+        ("a", ctypes.c_void_p),
+        ("rank", ctypes.c_int32),
+        ("members", ctypes.c_int32),
+        ("member", _Member * _MEMBERS),
+    ]
+
+
+class _Span(ctypes.Structure):
+    _fields_ = [("first", ctypes.c_int32), ("last", ctypes.c_int32), ("sites", ctypes.POINTER(_Site))]
+
+
+class KernelOps:
+    """In C, for one precision. NotBuilt when the kernels cannot be compiled here."""
+
+    name = "c"
+
+    def __init__(self, dtype: torch.dtype) -> None:
+        library, kind = load_library(), _TYPES[dtype]
+        pointer, integer, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
+
+        def function(name: str, *arguments: Any) -> Callable[..., None]:
+            found = getattr(library, f"{name}_{kind}")
+            found.argtypes, found.restype = arguments, None
+            return found  # type: ignore[no-any-return]
+
+        self._norm = function("rms_norm", *[pointer] * 4, integer, integer, real)
+        self._keep = function("rotate_and_keep", *[pointer] * 7, real, pointer, pointer, *[integer] * 4)
+        self._attend = function("attend", *[pointer] * 5, integer, pointer, *[integer] * 4, real, integer)
+        self._gate = function("gate", pointer, pointer, integer, integer, ctypes.c_int32)
+        self._lora = function("lora", *[pointer] * 4, *[integer] * 5)
+        self._draw = function("draw", *[pointer] * 5, integer, integer)
+
+    def norm(
+        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float
+    ) -> torch.Tensor:
+        """See `Ops`."""
+        out = torch.empty_like(stream)
+        more = None if added is None else added.data_ptr()
+        self._norm(out.data_ptr(), stream.data_ptr(), more, weight.data_ptr(), *stream.shape, epsilon)
+        return out
+
+    def rotate_and_keep(self, mixed: torch.Tensor, heads: Heads, pages: Pages, step: Step) -> None:
+        """See `Ops`."""
+        cosine, sine = _pointers(heads.rotation)
+        query_norm, key_norm = _pointers(heads.norms)
+        self._keep(
+            mixed.data_ptr(), pages.keys.data_ptr(), pages.values.data_ptr(), cosine, sine, query_norm, key_norm,
+            heads.epsilon, step.positions.data_ptr(), step.places.data_ptr(),
+            len(mixed), heads.queries, heads.keys, heads.size,
+        )  # fmt: skip
+
+    def attend(self, mixed: torch.Tensor, heads: Heads, pages: Pages, step: Step, out: torch.Tensor) -> None:
+        """See `Ops`."""
+        self._attend(
+            out.data_ptr(), mixed.data_ptr(), pages.keys.data_ptr(), pages.values.data_ptr(), step.tables.data_ptr(),
+            step.tables.shape[1], step.lengths.data_ptr(), step.rows, heads.queries, heads.keys, heads.size,
+            heads.scale, heads.window,
+        )  # fmt: skip
+
+    def gate(self, both: torch.Tensor, activation: Activation) -> torch.Tensor:
+        """See `Ops`."""
+        rows, width = both.shape[0], both.shape[1] // 2
+        out = both.new_empty(rows, width)
+        self._gate(out.data_ptr(), both.data_ptr(), rows, width, activation == "gelu")
+        return out
+
+    def lora(self, outputs: torch.Tensor, inputs: torch.Tensor, step: Step, site: int) -> None:
+        """See `Ops`."""
+        spans, most = _spans(step)
+        for span in step.spans:
+            if span.last - span.first > _MANY_ROWS:
+                add_lora(outputs, inputs, span, site)
+        if not len(spans):
+            return
+        middle = torch.empty(len(inputs), most)
+        self._lora(
+            outputs.data_ptr(), inputs.data_ptr(), middle.data_ptr(), ctypes.addressof(spans), len(spans), site,
+            inputs.shape[1], outputs.shape[1], most,
+        )  # fmt: skip
+
+    def draw(
+        self, logits: torch.Tensor, temperatures: torch.Tensor, uniforms: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """See `Ops`."""
+        tokens, logprobs = torch.empty(len(logits), dtype=torch.int64), torch.empty(len(logits))
+        logits, temperatures, uniforms = logits.contiguous(), temperatures.float(), uniforms.float()
+        self._draw(
+            tokens.data_ptr(), logprobs.data_ptr(), logits.data_ptr(), temperatures.data_ptr(), uniforms.data_ptr(),
+            *logits.shape,
+        )  # fmt: skip
+        return tokens, logprobs
+
+
+def _spans(step: Step) -> tuple[Any, int]:
+    """The step's spans as C reads them, and the most ranks of a site, rounded up; made once for a step."""
+    known: tuple[Any, int] | None = step.memo.get("c spans")
+    if known is not None:
+        return known
+    few = [span for span in step.spans if span.last - span.first <= _MANY_ROWS]
+    spans = (_Span * len(few))()
+    most = 0
+    for each, span in zip(spans, few, strict=True):
+        each.first, each.last, each.sites = span.first, span.last, _sites(span.weights)
+        most = max(most, _MEMBERS * span.weights.rank)
+    step.memo["c spans"] = known = (spans, -(-most // LANES) * LANES)
+    return known
+
+
+def _sites(weights: LoraWeights) -> Any:
+    if weights.pointers is None:
+        sites = (_Site * len(weights.sites))()
+        for each, adapter in zip(sites, weights.sites, strict=True):
+            if adapter is None:
+                continue
+            each.a, each.rank, each.members = adapter.down.data_ptr(), len(adapter.down), len(adapter.ups)
+            for member, (up, first, column) in zip(each.member, adapter.ups, strict=False):
+                member.b, member.rank, member.outputs = up.data_ptr(), *up.shape
+                member.first, member.column = first, column
+        weights.pointers = sites
+    return weights.pointers
+
+
+def _pointers(pair: tuple[torch.Tensor, torch.Tensor] | None) -> tuple[int | None, int | None]:
+    return (None, None) if pair is None else (pair[0].data_ptr(), pair[1].data_ptr())

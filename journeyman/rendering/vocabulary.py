@@ -1,0 +1,108 @@
+"""A model's tokenizer file: text into ids and back, with control tokens only where they are meant."""
+
+import json
+from bisect import bisect_right
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from tokenizers import Tokenizer
+
+from journeyman.errors import InvalidInput, ModelFileBroken
+from journeyman.rendering import reasoning, tool_calls
+from journeyman.rendering.seams import Rendered
+
+MARKERS = frozenset(
+    {reasoning.OPENING, reasoning.CLOSING, tool_calls.OPENING, tool_calls.CLOSING, tool_calls.PYTHON_TAG}
+)
+"""Tokens by which a model structures its reply: we must see them to read it, even where its file calls them special."""
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Ids and the characters [from, to) that each stands for."""
+
+    ids: list[int]
+    offsets: list[tuple[int, int]]
+
+    def extend(self, more: "Encoded", shift: int = 0) -> None:
+        """Append what was encoded of text that begins at `shift`."""
+        self.ids.extend(more.ids)
+        self.offsets.extend((start + shift, end + shift) for start, end in more.offsets)
+
+
+class Vocabulary:
+    """The tokenizer of a model folder."""
+
+    def __init__(self, folder: Path) -> None:
+        path = folder / "tokenizer.json"
+        if not path.is_file():
+            raise ModelFileBroken(f"{folder.name}: tokenizer.json is missing; pull the model again")
+        try:
+            self.tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # `tokenizers` raises nothing more exact.
+            raise ModelFileBroken(
+                f"{folder.name}: tokenizer.json is damaged ({error}); pull the model again"
+            ) from error
+        # Some models ship with a length to cut or pad to: a prompt is never cut in silence.
+        self.tokenizer.no_truncation()
+        self.tokenizer.no_padding()
+        added = self.tokenizer.get_added_tokens_decoder()
+        self.added = {token.content: id for id, token in added.items()}
+        """All that the file adds to the words it learned: control tokens, and often line breaks and tags."""
+        self.special = frozenset(token.content for token in added.values() if token.special)
+        """Control tokens, which never are text."""
+        self._added, self._special_ids = frozenset(added), frozenset(self.added[text] for text in self.special)
+        self._silent = frozenset(self.added[text] for text in self.special - MARKERS)
+
+    def encode(self, rendered: Rendered) -> Encoded:
+        """Ids of a text: control tokens are read as such, except across a seam."""
+        found = _encode(self.tokenizer, rendered.text)
+        spelled = [self._is_spelled(*token, rendered.seams) for token in zip(found.ids, found.offsets, strict=True)]
+        if not any(spelled):
+            return found
+        whole, last = Encoded([], []), -1
+        real = [place for place, id in enumerate(found.ids) if id in self._added and not spelled[place]]
+        for place in (*real, len(found.ids)):
+            # The tokenizer itself reads what lies between two control tokens by itself.
+            if any(spelled[last + 1 : place]):
+                start = found.offsets[last][1] if last >= 0 else 0
+                end = found.offsets[place][0] if place < len(found.ids) else len(rendered.text)
+                whole.extend(self._as_words(rendered.text[start:end]), start)
+            else:
+                whole.extend(Encoded(found.ids[last + 1 : place], found.offsets[last + 1 : place]))
+            whole.extend(Encoded(found.ids[place : place + 1], found.offsets[place : place + 1]))
+            last = place
+        return whole
+
+    def decode(self, ids: Sequence[int], *, keep_special: bool = False) -> str:
+        """Text of ids, without control tokens unless they are to be kept."""
+        shown = list(ids) if keep_special else [id for id in ids if id not in self._silent]
+        return str(self.tokenizer.decode(shown, skip_special_tokens=False))
+
+    def _is_spelled(self, id: int, offset: tuple[int, int], seams: Sequence[int]) -> bool:
+        """Whether a control token was read where a message only spells it."""
+        place = bisect_right(seams, offset[0])
+        return id in self._added and place < len(seams) and seams[place] < offset[1]
+
+    def _as_words(self, text: str) -> Encoded:
+        encoded = _encode(self._words_alone, text)
+        if not self._special_ids.isdisjoint(encoded.ids):
+            raise InvalidInput("a message spells a control token, which this model's tokenizer cannot take as text")
+        return encoded
+
+    @cached_property
+    def _words_alone(self) -> Tokenizer:
+        """The same tokenizer without the tokens that its file adds; made when it is first needed."""
+        written = json.loads(self.tokenizer.to_str())
+        return Tokenizer.from_str(json.dumps(written | {"added_tokens": []}))
+
+
+def _encode(tokenizer: Tokenizer, text: str) -> Encoded:
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"the conversation holds half a character (a lone surrogate): {error}") from error
+    encoding = tokenizer.encode(text, add_special_tokens=False)
+    return Encoded(list(encoding.ids), list(encoding.offsets))

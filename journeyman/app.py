@@ -41,7 +41,11 @@ def choose_engine(settings: Settings, model: str | None) -> ServingEngine:
     if settings.engine == "vllm":
         check_vllm(settings)
         return SupervisedEngine(vllm_process(folder, folder.name, settings))
-    return SupervisedEngine(EngineProcess.local(folder, folder.name, settings.home, threads=settings.threads))
+    process = EngineProcess.local(
+        folder, folder.name, settings.home,
+        threads=settings.threads, precision=settings.precision, arguments=settings.local_arguments,
+    )  # fmt: skip
+    return SupervisedEngine(process)
 
 
 async def serve(

@@ -6,7 +6,7 @@ Read, in this order, from `JOURNEYMAN_…` environment variables and from `journ
 import os
 from decimal import Decimal
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, SecretStr
 from pydantic_settings import (
@@ -64,6 +64,10 @@ class Settings(BaseSettings):
     """Threads of the engine and of training; by default PyTorch's own choice."""
     engine: str = "local"
     """What answers for the base model: `local`, `vllm`, or the URL of an engine that runs already."""
+    precision: Literal["auto", "float32", "bfloat16", "int8"] = "auto"
+    """Numbers that the local engine computes in; auto takes bfloat16 where the processor has it."""
+    local_arguments: list[str] = []
+    """Further arguments of the local engine."""
     vllm_python: Path | None = None
     """The Python interpreter that has vLLM; by default ours."""
     vllm_adapters: int = Field(8, ge=1)

@@ -1,6 +1,6 @@
 """`journeyman up`: the gateway, and an engine behind it, until Ctrl-C."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -21,20 +21,26 @@ def up(
     engine: Annotated[
         str | None, typer.Option(help="What computes it: local, vllm, or the URL of an engine. [default: local]")
     ] = None,
+    precision: Annotated[
+        Literal["auto", "float32", "bfloat16", "int8"] | None,
+        typer.Option(help="Numbers that the local engine computes in; int8 is for serving only. [default: auto]"),
+    ] = None,
     host: Annotated[str | None, typer.Option(help="Address to listen on; it must be a loopback address.")] = None,
     port: Annotated[int | None, typer.Option(min=0, max=65535, help="Port to listen on; 0 takes any.")] = None,
     threads: Annotated[int | None, typer.Option(min=1, help="Threads of an engine that is started here.")] = None,
 ) -> None:
     """Serve the OpenAI API on this machine, capturing every call."""
-    given = {"host": host, "port": port, "threads": threads, "engine": engine}
+    given = {"host": host, "port": port, "threads": threads, "engine": engine, "precision": precision}
     settings = Settings().model_copy(update={key: value for key, value in given.items() if value is not None})
     if model == NO_MODEL:
-        for option, value in (("--engine", engine), ("--threads", threads)):
+        for option, value in (("--engine", engine), ("--threads", threads), ("--precision", precision)):
             if value is not None:
                 raise InvalidInput(f"{option}: with --model none there is no engine; leave one of the two out")
     chosen = None if model == NO_MODEL else choose_engine(settings, model)
     if threads is not None and "://" in settings.engine:
         raise InvalidInput(f"--threads: the engine at {settings.engine} is not started here; leave it out")
+    if precision is not None and settings.engine != "local":
+        raise InvalidInput(f"--precision: it is the local engine's, and this one is {settings.engine}; leave it out")
     if chosen is not None:
         typer.echo(starting(settings, chosen))
     run(serve(settings, chosen, ready=lambda url: typer.echo(welcome(settings, url, chosen.name if chosen else ""))))

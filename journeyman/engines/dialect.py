@@ -48,6 +48,11 @@ class Dialect:
 
 
 LOCAL = Dialect()
+SERVING_ONLY = Dialect(
+    tells_tokens={},
+    refuses={"return_token_ids": "weights of 8 bits are for serving, not for training"},
+)
+"""The local engine with weights of 8 bits: what it samples is not to be learned from as its own."""
 
 
 def vllm_dialect(base: Path | None) -> Dialect:

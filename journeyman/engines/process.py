@@ -11,7 +11,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from journeyman.engines.dialect import LOCAL, Dialect
+from journeyman.engines.dialect import LOCAL, SERVING_ONLY, Dialect
 from journeyman.errors import UpstreamFailed
 
 _LOG_LINES = 15
@@ -45,13 +45,17 @@ class EngineProcess:
         self._drain: asyncio.Task[None] | None = None
 
     @classmethod
-    def local(cls, model: Path, name: str, home: Path, *, threads: int | None = None) -> Self:
+    def local(
+        cls, model: Path, name: str, home: Path, *,
+        threads: int | None = None, precision: str = "auto", arguments: Sequence[str] = (),
+    ) -> Self:  # fmt: skip
         """The PyTorch engine over the weights in the folder `model`, called `name` by its clients."""
         command = [sys.executable, "-m", "journeyman.engines.local", "--model", str(model), "--name", name]
-        command += ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin"]
+        command += ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--precision", precision]
         if threads is not None:
             command += ["--threads", str(threads)]
-        return cls(name, command, log_of(home, name))
+        dialect = SERVING_ONLY if precision == "int8" else LOCAL
+        return cls(name, [*command, *arguments], log_of(home, name), dialect=dialect)
 
     async def __aenter__(self) -> Self:
         await self.start()

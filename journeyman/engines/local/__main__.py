@@ -13,12 +13,14 @@ import sys
 import threading
 from pathlib import Path
 from types import FrameType
+from typing import get_args
 
 import torch
 import uvicorn
 
 from journeyman.engines.local.api.server import EngineServer
 from journeyman.engines.local.network.model import LocalModel
+from journeyman.engines.local.network.precision import Precision
 from journeyman.errors import JourneymanError
 
 _SHUTDOWN_SECONDS = 5
@@ -65,9 +67,11 @@ def main() -> None:
     parser.add_argument("--name", required=True, help="the name clients call the base model by")
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0, help="0 takes any free port")
-    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], default="auto")
-    parser.add_argument("--slots", type=int, default=16, help="requests computed at once")
+    parser.add_argument("--precision", choices=get_args(Precision), default="auto")
+    parser.add_argument("--rows", type=int, default=32, help="requests computed at once")
     parser.add_argument("--context", type=int, default=4096, help="longest prompt and reply together, in tokens")
+    parser.add_argument("--cache-tokens", type=int, default=65_536, help="tokens of all requests held at once")
+    parser.add_argument("--adapter-memory", type=int, default=2048, help="MiB for adapters; the others are on disk")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; its own choice when absent")
     parser.add_argument("--queue", type=int, default=512, help="requests that may wait; more are told to come back")
     parser.add_argument("--drain-seconds", type=float, default=30, help="how long what runs may go on after the end")
@@ -81,9 +85,12 @@ def main() -> None:
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     try:
-        model = LocalModel(options.model, precision=options.precision, context=options.context)
+        model = LocalModel(
+            options.model, precision=options.precision, context=options.context, cache_tokens=options.cache_tokens,
+            adapter_bytes=options.adapter_memory << 20,
+        )  # fmt: skip
         engine = EngineServer(
-            model, options.name, threads, rows=options.slots, queue=options.queue, adapter_store=options.adapters
+            model, options.name, threads, rows=options.rows, queue=options.queue, adapter_store=options.adapters
         )
     except JourneymanError as error:
         print(error, file=sys.stderr)
@@ -99,7 +106,8 @@ def main() -> None:
 
 
 def _exit_with_stdin() -> None:
-    while sys.stdin.buffer.read(4096):
+    # Below Python's buffers: a thread that waits inside them would abort an interpreter that exits meanwhile.
+    while os.read(sys.stdin.fileno(), 4096):
         continue
     os._exit(0)
 

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import Literal
+from typing import Literal, TypeVar
 
 import torch
 
@@ -12,6 +12,7 @@ from journeyman.engines.local.network.cache import page_names
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request
 
+T = TypeVar("T")
 Verdict = Literal["admitted", "later", "full"]
 
 
@@ -56,6 +57,10 @@ class Admission:
             self._model.cache.release(request.lease)
         self._not_yet(request, "later")
         request.lease, request.names, request.computed = None, None, 0
+
+    def beside(self, work: Callable[[LocalModel], T]) -> "Future[T]":
+        """Do something in the thread that reads adapters."""
+        return self._loader.submit(work, self._model)
 
     def close(self) -> None:
         """Load nothing more."""

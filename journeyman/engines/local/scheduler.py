@@ -19,6 +19,8 @@ from journeyman.engines.local.request import Request, Update
 from journeyman.errors import DeadlineExceeded, JourneymanError, NotFound, Overloaded, UpstreamFailed
 
 T = TypeVar("T")
+_LONGEST_WAIT = 60.0
+"""Seconds; the clock of a wait cannot hold every number that a deadline can."""
 _log = logging.getLogger(__name__)
 
 
@@ -83,6 +85,10 @@ class Scheduler:
             self._inbox.put(run)
         return future
 
+    def beside(self, work: Callable[[LocalModel], T]) -> "Future[T]":
+        """Do something that needs no forward pass while the steps go on, such as reading an adapter."""
+        return self._admission.beside(work)
+
     def drain(self) -> None:
         """Take in nothing new; what was taken in is finished."""
         with self._lock:
@@ -108,24 +114,34 @@ class Scheduler:
         if self._threads:
             torch.set_num_threads(self._threads)
         while self._receive():
-            self._admit()
-            if not self._running:
-                continue
             try:
-                self._step()
+                self._admit()
             except Exception as error:
-                # A request must hear of it, or its client waits for ever; the cause is logged with its traceback.
-                _log.exception("a forward pass failed; %d requests were ended", len(self._running))
-                self.counters.gauges.failed_steps += 1
-                failure = JourneymanError(f"the engine failed on this batch ({error}); its log has more. Try again")
-                for request in list(self._running):
-                    self._end(request, failure)
+                self._fail("choosing who runs next", self._waiting, error)
+            try:
+                if self._running:
+                    self._step()
+            except Exception as error:
+                self._fail("a forward pass", self._running, error)
         for request in (*self._running, *self._waiting):
             self._finish(request, _stopping())
+
+    def _fail(self, what: str, whose: list[Request], error: Exception) -> None:
+        """End the requests that something went wrong for: each must hear of it, or its client waits for ever."""
+        _log.error("%s failed; %d requests were ended", what, len(whose), exc_info=error)
+        self.counters.gauges.failed_steps += 1
+        failure = JourneymanError(f"the engine failed on this batch ({error}); its log has more. Try again")
+        for request in list(whose):
+            whose.remove(request)
+            self._admission.release(request)
+            self._finish(request, failure)
+        self._freed = True
 
     def _receive(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to compute; False when asked to stop."""
         idle = not self._running and not (self._freed and self._waiting)
+        if idle:
+            self._gauge()
         while idle or not self._inbox.empty():
             try:
                 item = self._inbox.get(timeout=self._until_deadline())
@@ -142,7 +158,7 @@ class Scheduler:
 
     def _until_deadline(self) -> float | None:
         deadlines = [request.deadline for request in self._waiting if request.deadline is not None]
-        return max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
 
     def _admit(self) -> None:
         """Let in who can be computed now, in turn; whoever waits for an adapter or a prefix is passed by others."""

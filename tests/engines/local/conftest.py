@@ -74,11 +74,12 @@ class TinyEngine:
     def request(
         self, prompt: Sequence[int], adapter: str | None = None, rule: SamplingRule = GREEDY, max_tokens: int = 24,
         stops: tuple[str, ...] = (), top_logprobs: int = 0, on_piece: Callable[[Update], None] | None = None,
+        **more: Any,
     ) -> Asked:  # fmt: skip
         """A request that was not submitted yet."""
         asked = Asked(on_piece=on_piece)
         asked.request = Request(
-            prompt, Sampler(rule), max_tokens, stops, self.tokenizer, asked.tell, adapter, top_logprobs
+            prompt, Sampler(rule), max_tokens, stops, self.tokenizer, asked.tell, adapter, top_logprobs, **more
         )
         return asked
 

@@ -41,7 +41,7 @@ def ready(process):
 
 
 def test_it_serves_and_ends_when_its_input_closes(spawn):
-    process = spawn("--precision", "float32", "--exit-with-stdin", "--threads", "1", "--slots", "2", "--context", "64")
+    process = spawn("--precision", "float32", "--exit-with-stdin", "--threads", "1", "--rows", "2", "--context", "64")
     url = ready(process)
     with urllib.request.urlopen(f"{url}/healthz", timeout=WAIT) as answer:
         assert json.loads(answer.read())["precision"] == "torch.float32"

@@ -9,8 +9,9 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from journeyman.engines.local.network.step import PAGE
+from journeyman.engines.local.request import Update
 from journeyman.engines.local.sampling.rule import SamplingRule
-from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
+from journeyman.errors import DeadlineExceeded, JourneymanError, NotFound, Overloaded, UpstreamFailed
 from tests.engines.local.conftest import WAIT, random_prompts
 
 
@@ -224,3 +225,148 @@ def test_many_threads_may_submit_cancel_load_and_unload_at_once(start, reference
         assert not thread.is_alive()
     assert wrong == []
     assert engine.model.cache.used == 0
+
+
+def test_forks_of_one_prompt_compute_it_once(start, reference):
+    engine = start(rows=8)
+    prompt = random_prompts(1, seed=15, longest=2)[0] * 100
+    asked = [engine.ask(prompt, "red", rule=SamplingRule(seed=f"{fork}"), choice=fork) for fork in range(6)]
+    assert all(each.reply for each in asked)
+    whole_pages = (len(prompt) - 1) // PAGE * PAGE
+    assert sorted(each.request.cached for each in asked) == [0] + [whole_pages] * 5
+    assert engine.scheduler.counters.gauges.computed_prompt == 6 * len(prompt) - 5 * whole_pages
+    served = engine.scheduler.counters.totals()["red"]
+    assert (served.requests, served.prompt) == (6, len(prompt)), "one call: its prompt counts once"
+
+
+def test_too_little_cache_makes_the_last_wait_and_changes_no_reply(start, reference):
+    engine = start(rows=6, context=128, cache_tokens=160)
+    prompts = [prompt[:20] for prompt in random_prompts(6, seed=16)]
+    asked = [engine.ask(prompt, adapter, max_tokens=90)
+             for prompt, adapter in zip(prompts, [None, "red"] * 3, strict=True)]  # fmt: skip
+    for prompt, adapter, each in zip(prompts, [None, "red"] * 3, asked, strict=True):
+        assert each.reply == reference.greedy(prompt, adapter, 90)
+        assert len(each.request.logprobs) == len(each.request.reply)
+    assert engine.model.cache.used == 0
+
+
+def test_those_who_matter_more_go_first(start):
+    engine = start(rows=1)
+    order: list[str] = []
+    begun = threading.Event()
+    hog = engine.ask([5, 6], max_tokens=200, on_piece=lambda update: begun.set())
+    assert begun.wait(WAIT)
+    later = [
+        engine.ask([7, number], max_tokens=2, priority=priority, on_piece=lambda update, name=name: order.append(name))
+        for number, (name, priority) in enumerate({"rollout": 1, "person": 0, "other rollout": 1}.items())
+    ]
+    hog.request.cancelled = True
+    for each in later:
+        each.ended.result(WAIT)
+    assert list(dict.fromkeys(order)) == ["person", "rollout", "other rollout"]
+
+
+def test_a_deadline_ends_a_request_that_runs_and_one_that_waits(start):
+    engine = start(rows=1)
+
+    def too_late(update: Update) -> None:
+        running.request.deadline = time.monotonic()
+
+    running = engine.request([5, 6], max_tokens=400, deadline=1e300, on_piece=too_late)
+    engine.scheduler.submit(running.request)
+    waiting = engine.ask([7, 8], deadline=time.monotonic())
+    for each in (running, waiting):
+        with pytest.raises(DeadlineExceeded, match="deadline"):
+            each.ended.result(WAIT)
+    assert running.request.reply
+    assert not waiting.request.reply
+    counters = engine.scheduler.counters
+    assert counters.gauges.expired == 2
+    assert counters.totals()[None].completion == len(running.request.reply)
+    assert counters.totals()[None].prompt == 2, "what never ran is not counted"
+
+
+def test_more_than_may_wait_are_told_to_come_back(start):
+    engine = start(rows=1, waiting=2)
+    begun = threading.Event()
+    hog = engine.ask([5, 6], max_tokens=300, on_piece=lambda update: begun.set())
+    assert begun.wait(WAIT)
+    waiting = [engine.ask([7, number], max_tokens=1) for number in range(2)]
+    with pytest.raises(Overloaded) as caught:
+        engine.ask([8, 9])
+    assert caught.value.retry_after >= 1
+    assert engine.scheduler.counters.gauges.rejected == 1
+    hog.request.cancelled = True
+    for each in waiting:
+        each.ended.result(WAIT)
+    assert engine.ask([8, 9], max_tokens=1).reply
+
+
+def test_draining_finishes_what_was_taken_in_and_takes_nothing_new(start, reference):
+    engine = start(rows=1)
+    asked = [engine.ask([5, number]) for number in range(6, 9)]
+    engine.scheduler.drain()
+    with pytest.raises(UpstreamFailed, match="shutting down"):
+        engine.ask([9])
+    assert [each.reply for each in asked] == [reference.greedy([5, number]) for number in range(6, 9)]
+
+
+def test_adapters_that_do_not_fit_into_memory_together_take_turns(start, reference, loras):
+    largest = start(loras={"blue": loras["blue"]}).model.adapters["blue"].bytes
+    engine = start(rows=8, adapter_bytes=largest)
+    prompts = random_prompts(9, seed=17)
+    names = ["red", "green", "blue"] * 3
+    asked = [engine.ask(prompt, name) for prompt, name in zip(prompts, names, strict=True)]
+    for prompt, name, each in zip(prompts, names, asked, strict=True):
+        assert each.reply == reference.greedy(prompt, name)
+    adapters = engine.model.adapters
+    assert len(adapters) == 3
+    assert adapters.resident_bytes <= largest
+    assert adapters.evictions > 0
+
+
+def test_an_adapter_whose_files_are_gone_is_an_error_for_its_requests_alone(start, reference, loras, tmp_path):
+    copy = shutil.copytree(loras["red"], tmp_path / "red")
+    largest = start(loras={"blue": loras["blue"]}).model.adapters["blue"].bytes
+    engine = start(loras={"red": copy, "blue": loras["blue"]}, adapter_bytes=largest)
+    shutil.rmtree(copy)
+    lost, kept = engine.ask([5, 6], "red"), engine.ask([5, 6], "blue")
+    with pytest.raises(JourneymanError, match="missing"):
+        lost.ended.result(WAIT)
+    assert kept.reply == reference.greedy([5, 6], "blue")
+
+
+def test_prompts_are_scored_as_the_reference_scores_them(start, reference):
+    engine = start(rows=4)
+    prompt = random_prompts(1, seed=18, longest=2)[0] * 90
+    engine.ask(prompt, "green").ended.result(WAIT)
+    scored = engine.ask(prompt, "green", max_tokens=0, prompt_tops=3)
+    assert scored.ended.result(WAIT) == "length"
+    assert scored.reply == []
+    assert scored.request.cached == 0, "what is read from the cache has no logits"
+    expected = reference.logprobs(prompt, "green")[:-1]
+    chosen = expected.gather(1, torch.tensor(prompt[1:])[:, None])[:, 0]
+    found = scored.request.prompt_logprobs
+    torch.testing.assert_close(torch.tensor([logprob for logprob, _ in found]), chosen, atol=1e-4, rtol=0)
+    assert [[top.id for top in tops] for _, tops in found] == expected.topk(3).indices.tolist()
+    both = engine.ask(prompt, "green", max_tokens=5, prompt_tops=0)
+    assert both.reply == reference.greedy(prompt, "green", 5)
+    assert [logprob for logprob, _ in both.request.prompt_logprobs] == pytest.approx(chosen.tolist(), abs=1e-4)
+
+
+def test_every_ended_request_is_counted_once_and_to_the_token(start):
+    engine = start(rows=3)
+    prompts = random_prompts(8, seed=19)
+    asked = [engine.ask(prompt, "red" if number % 2 else None, max_tokens=3 + number, id=f"{number}")
+             for number, prompt in enumerate(prompts)]  # fmt: skip
+    for each in asked:
+        each.ended.result(WAIT)
+    counters = engine.scheduler.counters
+    entries = counters.served_after(0)["entries"]
+    assert [entry["number"] for entry in entries] == list(range(1, 9))
+    for entry in entries:
+        number = int(entry["request"])
+        assert entry["adapter"] == ("red" if number % 2 else None)
+        assert (entry["prompt"], entry["completion"]) == (len(prompts[number]), len(asked[number].request.reply))
+    assert counters.gauges.generated == sum(len(each.request.reply) for each in asked)
+    assert sum(counters.first_token) == 8

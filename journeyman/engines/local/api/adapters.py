@@ -59,8 +59,9 @@ class AdapterRoutes:
         self._check_place(folder)
         try:
             tokenizer = served.tokenizers[None].for_adapter(folder)
-            # In a thread: replies that are being written go on while the file is read.
-            await asyncio.to_thread(served.model.load_adapter, name, folder, replace=body.load_inplace)
+            # Beside the steps: replies that are being written go on while the file is read.
+            reading = served.scheduler.beside(lambda model: model.load_adapter(name, folder, replace=body.load_inplace))
+            await asyncio.wrap_future(reading)
         except ModelFileBroken as error:
             # Here the files are what was asked for, not the server's own.
             raise InvalidInput(str(error)) from error

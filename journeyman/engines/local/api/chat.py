@@ -57,6 +57,7 @@ class ChatRoute:
         """Hand the call to the scheduler, one request for each choice; `id` is by which its caller knows it."""
         served, ongoing = self._served, Ongoing()
         adapter, tokenizer = served.find(body.model)
+        served.check_rollout(body.return_token_ids)
         if body.offered and not tokenizer.template.shows_tools:
             raise InvalidInput("tools: this model's chat template shows the model no tools; leave them out")
         rendered = tokenizer.render(body.messages, body.offered)

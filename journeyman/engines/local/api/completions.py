@@ -42,6 +42,7 @@ class CompletionsRoute:
     def _submit(self, body: CompletionBody, id: str) -> Ongoing:
         served, ongoing = self._served, Ongoing()
         adapter, tokenizer = served.find(body.model)
+        served.check_rollout(body.return_token_ids)
         prompts = read_prompts(tokenizer, body.prompt, add_special_tokens=body.add_special_tokens)
         if len(prompts) * body.candidates > MOST_CHOICES:
             raise InvalidInput(

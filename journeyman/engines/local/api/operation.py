@@ -42,7 +42,7 @@ class OperationRoutes:
             {
                 "status": "draining" if self._door.draining else "ok",
                 "model": self._served.name,
-                "precision": str(model.dtype),
+                "precision": "int8" if model.precision == "int8" else str(model.dtype).removeprefix("torch."),
                 "kernels": model.kernels,
                 "path": model.path,
                 "epoch": self._served.scheduler.counters.epoch,

@@ -42,6 +42,14 @@ class ServedModel:
             raise NotFound("model", name, [self.name, *self.model.adapters])
         return adapter, tokenizer
 
+    def check_rollout(self, wants_tokens: bool) -> None:
+        """InvalidInput where tokens and their log-probabilities would not be those of the model that is trained."""
+        if wants_tokens and self.model.precision == "int8":
+            raise InvalidInput(
+                "return_token_ids: this engine computes with weights of 8 bits, which are for serving only; roll out "
+                "on one that was started with float32 or bfloat16"
+            )
+
     def room(self, prompt: Sequence[int], limit: int | None) -> int:
         """How many tokens a reply may have: what was asked for, or all that the context leaves."""
         if not prompt:

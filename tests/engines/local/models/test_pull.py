@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from journeyman.config import Settings
 from journeyman.engines.local.models.pull import pull_model
-from journeyman.engines.local.network.model import load_weights
+from journeyman.engines.local.network.borrowed import load_weights
 from journeyman.engines.models import CATALOGUE, find_model, list_models
 from journeyman.errors import DiskFull, InvalidInput, ModelFileBroken, NotFound, UpstreamFailed
 from journeyman.records import Message

@@ -149,9 +149,10 @@ def test_a_row_is_the_same_to_the_bit_in_any_company(kind):
         assert torch.equal(alone[0], together[row])
 
 
-def test_drawing(kind):
+@pytest.mark.parametrize("vocabulary", [1, 7, 300, 4800])
+def test_drawing(kind, vocabulary):
     dtype, _, ops = kind
-    logits = noise(64, 4800, dtype=dtype) * 3
+    logits = noise(64, vocabulary, dtype=dtype) * 3
     temperatures = torch.tensor([0.0, 1.0, 0.7, 2.0] * 16)
     uniforms = torch.rand(64, generator=torch.Generator().manual_seed(1)).clamp_(min=1e-6)
     tokens, logprobs = ops.draw(logits, temperatures, uniforms)

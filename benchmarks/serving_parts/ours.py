@@ -1,0 +1,35 @@
+"""The speed of our engine: batches under any number of adapters, through the scheduler."""
+
+from typing import Any
+
+from serving_parts.our_engine import OurEngine
+from serving_parts.speeds import decoding_speed, random_prompts, speed
+from serving_parts.windows import Window
+
+
+def side(job: dict[str, Any]) -> list[dict[str, Any]]:
+    """One result for each of `job["cases"]`, `job["repeats"]` times; a `crowded` one has `job["crowd"]` registered."""
+    results, crowded = [], False
+    with OurEngine(job["model"], job["threads"], precision=job.get("precision", "bfloat16")) as engine:
+        adapters = engine.load(job.get("adapters", ()))
+        for repeat in range(job.get("repeats", 1)):
+            for case in job["cases"]:
+                if case.get("crowded") and not crowded:
+                    engine.load(job["crowd"])
+                    crowded = True
+                results.append(_measure(engine, case, adapters, job, f"{job['seed']}/{repeat}/{case}"))
+    return results
+
+
+def _measure(
+    engine: OurEngine, case: dict[str, Any], adapters: list[str], job: dict[str, Any], seed: str
+) -> dict[str, Any]:
+    named = adapters[: case["adapters"]]
+    # A first batch brings the adapters into memory.
+    engine.run(random_prompts(case["batch"], 8, f"warm/{seed}"), 2, named)
+    prompts = random_prompts(case["batch"], job["prompt_tokens"], seed)
+    window = Window()
+    asked = engine.run(prompts, job["new_tokens"], named)
+    spent = window.close()
+    result = speed(case, spent, sum(len(each.reply) for each in asked), decoding_speed([each.times for each in asked]))
+    return result | {"registered": len(engine.model.adapters)}

@@ -8,7 +8,7 @@ import torch
 from peft import PeftModel
 
 from journeyman.engines.local.network.model import LocalModel
-from journeyman.engines.local.network.step import Part, Step
+from journeyman.engines.local.network.step import Step
 from journeyman.rendering.chat import ChatTokenizer, read_template
 from journeyman.training.batches import pack_rows
 from journeyman.training.losses import negative_log_likelihood
@@ -95,9 +95,11 @@ def test_trainer_and_engine_give_the_same_logprobs(tiny, masked, tmp_path):
     engine.load_adapter("a", tmp_path / "adapter")
     for row in masked(4):
         pack = pack_rows([row], 10**6)[0]
-        count = len(row.ids)
-        step = Step(chunks=[Part(0, 0, 0, count)], spans=[(0, count, engine.adapters["a"])])
-        logits = engine.forward(row.ids, range(count), step, pack.predictors.tolist())
+        weights, lease = engine.adapters.hold("a"), engine.cache.take(len(row.ids), b"a")
+        step = Step()
+        step.add(row.ids, 0, lease.pages, weights)
+        logits = engine.forward(step, pack.predictors.tolist())
+        engine.cache.release(lease)
         served = torch.log_softmax(logits, dim=-1).gather(1, pack.targets[:, None])[:, 0]
         assert (policy.logprobs(pack) - served).abs().mean() < 1e-4
 

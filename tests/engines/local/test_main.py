@@ -44,7 +44,7 @@ def test_it_serves_and_ends_when_its_input_closes(spawn):
     process = spawn("--precision", "float32", "--exit-with-stdin", "--threads", "1", "--rows", "2", "--context", "64")
     url = ready(process)
     with urllib.request.urlopen(f"{url}/healthz", timeout=WAIT) as answer:
-        assert json.loads(answer.read())["precision"] == "torch.float32"
+        assert json.loads(answer.read())["precision"] == "float32"
     with OpenAI(base_url=f"{url}/v1", api_key="none", timeout=WAIT) as client:
         answer = client.chat.completions.create(
             model="tiny", messages=[{"role": "user", "content": "hi"}], max_tokens=3, temperature=0

@@ -21,14 +21,14 @@ RATES = [(0.5, 0.5, 0.5), (0.7, 0.2, 0.2), (0.65, 0.05, 0.1), (0.9, 0.8, 0.5), (
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--quick", action="store_true", help="30 cases only")
-    rows = []
-    for total in (30,) if parser.parse_args().quick else (30, 100):
+    quick, rows = parser.parse_args().quick, []
+    for total in (30,) if quick else (30, 100):
         for better, worse, correlation in RATES:
             covered = coverage(total, better, worse, correlation)
             for method, share in zip(("Tango", "Newcombe"), covered, strict=True):
                 what = f"{method}, {total} cases, rates {better:.0%} and {worse:.0%}, correlation {correlation}"
                 rows.append(row(what, round(100 * share, 2), "%"))
-    write_results("coverage", rows, seed=0)
+    write_results("coverage", rows, seed=0, quick=quick)
 
 
 def coverage(total: int, better: float, worse: float, correlation: float) -> tuple[float, float]:

@@ -76,7 +76,8 @@ def main() -> None:
     changed = sum(one.reply != other.reply for one, other in zip(plain, under, strict=True))
     rows = [*base, *adapted, row("adapter: replies that differ from the base model's", changed, f"of {len(prompts)}")]
     kind = str(options.adapter.name) if options.adapter else "random LoRA by PEFT, rank 16"
-    write_results("parity", rows, SEED, {"model": folder.name, "adapter": kind, "new_tokens": tokens})
+    extra = {"model": folder.name, "adapter": kind, "new_tokens": tokens}
+    write_results("parity", rows, SEED, extra, quick=options.quick)
 
 
 def make_prompts(tokenizer: ChatTokenizer) -> list[list[int]]:

@@ -15,7 +15,8 @@ RESULTS = Path(__file__).parent / "results"
 
 
 class Row(TypedDict):
-    """One measured quantity; `interval` is (low, high) or None, `holds` whether it met `bar` (None without a bar)."""
+    """One measured quantity; `interval` is (low, high) or None, `holds` whether it met `bar`
+    (None without a bar, and where nothing could be measured)."""
 
     what: str
     value: float | str | None
@@ -46,8 +47,13 @@ def write_results(
     seed: int,
     extra: Mapping[str, Any] | None = None,
     folder: Path = RESULTS,
+    *,
+    quick: bool = False,
 ) -> Path:
-    """Print the rows and write them to `folder`/NAME.json; `extra` adds fields of the benchmark's own."""
+    """Print the rows and write them to `folder`/NAME.json; `extra` adds fields of the benchmark's own.
+
+    A `quick` look goes to NAME.quick.json, which git ignores.
+    """
     machine = describe_machine()
     versions = machine.pop("versions")
     results = {
@@ -62,7 +68,7 @@ def write_results(
     if taken:
         raise ValueError(f"extra may not replace {', '.join(sorted(taken))}")
     folder.mkdir(parents=True, exist_ok=True)
-    path = folder / f"{name}.json"
+    path = folder / (f"{name}.quick.json" if quick else f"{name}.json")
     partial = path.with_suffix(".json.partial")
     partial.write_text(json.dumps({**results, **(extra or {})}, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     partial.replace(path)

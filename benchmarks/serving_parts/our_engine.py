@@ -97,7 +97,11 @@ class OurEngine:
         return [each.wait() for each in asked]
 
     def fill_with_pauses(
-        self, prompts: Sequence[Sequence[int]], adapters: Sequence[str | None], tokens: int, rules: Sequence[Any],
+        self,
+        prompts: Sequence[Sequence[int]],
+        adapters: Sequence[str | None],
+        tokens: int,
+        rules: Sequence[Any],
         seed: int,
     ) -> list[Asked]:
         """Replies to prompts that arrive one by one, in another order, at random moments."""

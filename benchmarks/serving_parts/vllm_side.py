@@ -44,9 +44,7 @@ def side(job: dict[str, Any]) -> list[dict[str, Any]]:
     return results
 
 
-def _run(
-    llm: Any, case: dict[str, Any], adapters: list[str], prompts: list[list[int]], tokens: int
-) -> dict[str, Any]:
+def _run(llm: Any, case: dict[str, Any], adapters: list[str], prompts: list[list[int]], tokens: int) -> dict[str, Any]:
     from vllm import SamplingParams
     from vllm.lora.request import LoRARequest
 

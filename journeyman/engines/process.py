@@ -52,6 +52,7 @@ class EngineProcess:
         """The PyTorch engine over the weights in the folder `model`, called `name` by its clients."""
         command = [sys.executable, "-m", "journeyman.engines.local", "--model", str(model), "--name", name]
         command += ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--precision", precision]
+        command += ["--adapters", str(home / "adapters")]
         if threads is not None:
             command += ["--threads", str(threads)]
         dialect = SERVING_ONLY if precision == "int8" else LOCAL

@@ -1,0 +1,114 @@
+"""The engine's bars: speed against transformers, PEFT and vLLM, sameness of replies, memory, and a soak.
+
+python benchmarks/serving.py                     every part, one after the other: more than an hour
+python benchmarks/serving.py --only decode,forks some of them; the rows of the others stay as they were measured
+python benchmarks/serving.py --quick             a first look within a minute; its results are not kept
+
+Every engine runs in a process of its own, never two of them at once, and a ratio is of figures of one run. The part
+`vllm` needs the interpreter of an environment that has vLLM, in JOURNEYMAN_VLLM_PYTHON.
+"""
+
+import argparse
+import json
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from record import RESULTS, write_results
+from rich.console import Console
+from serving_parts import (
+    adapter_curve,
+    adapter_mix,
+    against_vllm,
+    decode,
+    forks,
+    logprobs,
+    memory,
+    roofline,
+    same_replies,
+    soak,
+    start,
+)
+from serving_parts.plan import SEED, Plan
+from serving_parts.rows import ServingRow
+
+from journeyman.config import Settings
+from journeyman.engines.models import find_model
+from journeyman.machine import describe_machine
+
+PARTS: dict[str, Callable[[Plan], list[ServingRow]]] = {
+    "decode": decode.measure,
+    "adapters": adapter_mix.measure,
+    "vllm": against_vllm.measure,
+    "forks": forks.measure,
+    "start": start.measure,
+    "replies": same_replies.measure,
+    "logprobs": logprobs.measure,
+    "memory": memory.measure,
+    "soak": soak.measure,
+    "roofline": roofline.measure,
+    "plot": adapter_curve.measure,
+}
+FIRST_LOOK = ("decode", "forks", "replies", "memory", "soak")
+"""What fits into a minute."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", help=f"parts, separated by commas: {', '.join(PARTS)}")
+    parser.add_argument("--model", type=Path, help="folder of a model; smollm2-135m of the model cache when absent")
+    parser.add_argument("--threads", type=int, default=2, help="threads of every engine (default: 2)")
+    parser.add_argument("--rounds", type=int, help="how often each speed is measured (default: 3)")
+    parser.add_argument("--quick", action="store_true", help="few and short; speeds mean nothing then")
+    options = parser.parse_args()
+    names = options.only.split(",") if options.only else FIRST_LOOK if options.quick else list(PARTS)
+    if unknown := set(names) - set(PARTS):
+        parser.error(f"--only: there is no part {', '.join(sorted(unknown))}; there are: {', '.join(PARTS)}")
+    model = options.model or find_model(Settings(), "smollm2-135m")
+    console = Console(stderr=True)
+    rounds = options.rounds or (1 if options.quick else 3)
+    measured: dict[str, list[ServingRow]] = {}
+    with tempfile.TemporaryDirectory(prefix="journeyman-serving-") as scratch:
+        plan = Plan(model, Path(scratch), options.threads, rounds, options.quick)
+        try:
+            for name in names:
+                console.print(f"{name} …")
+                begun = time.monotonic()
+                measured[name] = [ServingRow(**each, part=name) for each in PARTS[name](plan)]
+                console.print(f"{name}: {time.monotonic() - begun:.0f} s")
+        finally:
+            # What was measured before something failed is kept.
+            if measured:
+                keep(measured, plan)
+
+
+def keep(measured: dict[str, list[ServingRow]], plan: Plan) -> None:
+    """Write the parts' rows, in the place of their older ones and beside those of the other parts."""
+    extra = {"model": plan.model.name, "threads": plan.threads, "new_tokens": plan.new_tokens}
+    known = {} if plan.quick else _known(extra)
+    for name, rows in measured.items():
+        if name not in known or not all(str(each["value"]).startswith("not run") for each in rows):
+            known[name] = rows
+    merged = [each for name in PARTS for each in known.get(name, [])]
+    write_results("serving", merged, SEED, extra, quick=plan.quick)
+
+
+def _known(extra: dict[str, object]) -> dict[str, list[ServingRow]]:
+    """The rows by part that are kept already, unless another machine or another model made them."""
+    path = RESULTS / "serving.json"
+    if not path.is_file():
+        return {}
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    machine = describe_machine()
+    machine.pop("versions")
+    if kept["machine"] != machine or any(kept.get(name) != value for name, value in extra.items()):
+        return {}
+    found: dict[str, list[ServingRow]] = {}
+    for each in kept["rows"]:
+        found.setdefault(each["part"], []).append(each)
+    return found
+
+
+if __name__ == "__main__":
+    main()

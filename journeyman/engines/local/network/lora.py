@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load
+from safetensors import SafetensorError, safe_open
 
 from journeyman.engines.local.network.sites import Site
 from journeyman.errors import InvalidInput, ModelFileBroken
@@ -75,6 +74,7 @@ def read_lora(
 ) -> LoraWeights:
     """The adapter in `folder` for a network with these `sites`.
 
+    Its files are not expected to change: whoever trains writes a new folder, and moves it into place whole.
     InvalidInput when it belongs to another model or needs what the engine does not do.
     """
     config = _config(name, folder)
@@ -82,13 +82,16 @@ def read_lora(
     if rank > most_ranks:
         raise InvalidInput(f"adapter {name!r} has rank {rank}, and this engine serves ranks up to {most_ranks}")
     scaling = alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
-    contents, digest = _contents(name, folder)
-    pairs = _pairs(name, int(rank), contents, {member.name: (site.inputs, member.outputs)
+    digest = _digest(name, folder)
+    pairs = _pairs(name, int(rank), _tensors(name, folder), {member.name: (site.inputs, member.outputs)
                                                for site in sites for member in site.members})  # fmt: skip
     if not pairs:
         raise InvalidInput(f"adapter {name!r} holds no LoRA matrices")
     arena = _Arena(sum(down.numel() + up.numel() + 2 * _ALIGNED for down, up in pairs.values()), dtype)
     placed = tuple(_low_rank(site, pairs, scaling, arena) for site in sites)
+    if not arena.is_finite():
+        layer = next((layer for layer, pair in pairs.items() if not all(each.isfinite().all() for each in pair)), "it")
+        raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
     return LoraWeights(name, folder, digest, int(rank), placed, arena.bytes)
 
 
@@ -109,9 +112,6 @@ def _pairs(
             raise InvalidInput(
                 f"adapter {name!r} does not fit this base model at {layer}: it was trained on another one"
             )
-        # A sum is finite only where every number in it is; overflow would take weights that no model has.
-        if not (down.sum(dtype=torch.float64).isfinite() and up.sum(dtype=torch.float64).isfinite()):
-            raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
         pairs[layer] = (down, up)
     if tensors:
         raise InvalidInput(
@@ -124,9 +124,13 @@ class _Arena:
     """One piece of memory for all matrices of an adapter: it is given back as one, too."""
 
     def __init__(self, numbers: int, dtype: torch.dtype) -> None:
-        self._memory = torch.empty(numbers, dtype=dtype)
+        self._memory = torch.zeros(numbers, dtype=dtype)
         self._used = 0
         self.bytes = self._memory.nbytes
+
+    def is_finite(self) -> bool:
+        """Whether all of it is numbers: a sum of anything else is none, and no model's weights add up to too much."""
+        return bool(self._memory.sum().isfinite())
 
     def take(self, rows: int, columns: int) -> torch.Tensor:
         """An unfilled matrix that starts at a cache line."""
@@ -178,21 +182,26 @@ def _positive(name: str, config: dict[str, Any], field: str) -> float:
     return value
 
 
-def _contents(name: str, folder: Path) -> tuple[dict[str, torch.Tensor], str]:
-    """The adapter's tensors, and the hash of its files."""
+def _digest(name: str, folder: Path) -> str:
+    """The hash of the adapter's files."""
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         found = ", ".join(sorted(file.name for file in folder.iterdir())) if folder.is_dir() else "no such folder"
         raise ModelFileBroken(
             f"adapter {name!r}: {WEIGHTS_FILE} is missing (there is: {found}); pickled weights are not read"
         )
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256")
+    digest.update((folder / CONFIG_FILE).read_bytes())
+    return digest.hexdigest()
+
+
+def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
+    """The adapter's matrices, mapped from its file: they are copied once, to where they are used."""
     try:
-        contents = path.read_bytes()
-        tensors: dict[str, torch.Tensor] = load(contents)
+        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
+            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
         raise ModelFileBroken(
             f"adapter {name!r}: {WEIGHTS_FILE} is truncated or damaged ({error}); train or copy it again"
         ) from error
-    digest = hashlib.sha256(contents)
-    digest.update((folder / CONFIG_FILE).read_bytes())
-    return tensors, digest.hexdigest()

@@ -50,7 +50,7 @@ PARTS: dict[str, Callable[[Plan], list[ServingRow]]] = {
     "roofline": roofline.measure,
     "plot": adapter_curve.measure,
 }
-FIRST_LOOK = ("decode", "forks", "replies", "memory", "soak")
+FIRST_LOOK = ("decode", "forks", "memory")
 """What fits into a minute."""
 
 
@@ -75,7 +75,7 @@ def main() -> None:
             for name in names:
                 console.print(f"{name} …")
                 begun = time.monotonic()
-                measured[name] = [ServingRow(**each, part=name) for each in PARTS[name](plan)]
+                measured[name] = [{**each, "part": name} for each in PARTS[name](plan)]
                 console.print(f"{name}: {time.monotonic() - begun:.0f} s")
         finally:
             # What was measured before something failed is kept.
@@ -91,7 +91,7 @@ def keep(measured: dict[str, list[ServingRow]], plan: Plan) -> None:
         if name not in known or not all(str(each["value"]).startswith("not run") for each in rows):
             known[name] = rows
     merged = [each for name in PARTS for each in known.get(name, [])]
-    write_results("serving", merged, SEED, extra, quick=plan.quick)
+    write_results("serving", merged, SEED, extra, RESULTS, quick=plan.quick)
 
 
 def _known(extra: dict[str, object]) -> dict[str, list[ServingRow]]:

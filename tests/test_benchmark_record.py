@@ -51,3 +51,11 @@ def test_extra_facts_cannot_replace_the_measured_ones(record: ModuleType, tmp_pa
     with pytest.raises(ValueError, match="seed"):
         record.write_results("demo", [], seed=3, extra={"seed": 4}, folder=tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_quick_look_leaves_the_kept_results_alone(record: ModuleType, tmp_path: Path) -> None:
+    kept = record.write_results("demo", [record.row("success", 71.0, "%")], seed=3, folder=tmp_path)
+    before = kept.read_bytes()
+    quick = record.write_results("demo", [], seed=3, folder=tmp_path, quick=True)
+    assert quick.name == "demo.quick.json"
+    assert kept.read_bytes() == before

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-import psutil
+import psutil  # type: ignore[import-untyped]
 
 from serving_parts.our_engine import OurEngine
 from serving_parts.plan import Plan

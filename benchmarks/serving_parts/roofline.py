@@ -33,7 +33,7 @@ def measure(plan: Plan) -> list[ServingRow]:
         step = max(size / machine["bandwidth"], 2 * numbers * batch / machine["rate"])
         found = [each["decoding"] for each in of_case(ours, batch=batch)]
         limit = "memory" if size / machine["bandwidth"] >= step else "arithmetic"
-        note = f"limited by {limit}: {size / 1e6:.0f} MB of weights, {numbers / 1e6:.1f} M parameters; the cache not counted"
+        note = f"limited by {limit}: {numbers / 1e6:.1f} M parameters, {size / 1e6:.0f} MB; the cache is not counted"
         reached = median(found)
         rows.append(figure(f"roofline, batch {batch}", batch / step, "tok/s", note=note))
         rows.append(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from statistics import median
-from typing import Any
+from typing import Any, cast
 
 from record import Row, row
 
@@ -39,7 +39,7 @@ def figure(
             holds = value >= at_least if at_least is not None else value <= (at_most or 0)
     made = row(what, value, unit, interval=interval)
     made["bar"], made["holds"] = bar, holds
-    found = ServingRow(**made, when=now().isoformat(timespec="seconds"))
+    found = cast(ServingRow, {**made, "when": now().isoformat(timespec="seconds")})
     if spent:
         found["wall_seconds"] = round(median(each["wall"] for each in spent), 3)
         found["cpu_seconds"] = round(median(each["cpu"] for each in spent), 3)

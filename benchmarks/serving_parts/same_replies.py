@@ -59,7 +59,7 @@ def side(job: dict[str, Any]) -> Any:
 def _compare(job: dict[str, Any]) -> dict[str, list[Difference]]:
     torch.set_num_threads(job["threads"])
     network = load_network(job["model"], torch.float32, job["adapters"])
-    to_alone, to_reference = [], []
+    to_alone, to_reference = list[Difference](), list[Difference]()
     for prompt, adapter, mixed, alone in zip(job["prompts"], job["named"], job["mixed"], job["alone"], strict=True):
         if adapter is None:
             with network.disable_adapter():

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections import Counter
+from collections import defaultdict
 from collections.abc import Callable
 from typing import Any
 
@@ -27,7 +27,7 @@ _SPARE = 32
 class _Reading:
     """All clocks between two steps: seconds by kind, seconds of all steps, and their number."""
 
-    parts: Counter[str]
+    parts: dict[str, float]
     busy: float
     steps: int
 
@@ -36,8 +36,10 @@ class _Clocks:
     """Adds up the seconds that each kind of operation takes."""
 
     def __init__(self, engine: OurEngine) -> None:
-        self._engine, self._seconds = engine, Counter[str]()
-        network, ops = engine.model._network, engine.model._ops
+        self._engine = engine
+        self._seconds: dict[str, float] = defaultdict(float)
+        network: Any = engine.model._network
+        ops = engine.model._ops
         for name, kind in _OPERATIONS.items():
             setattr(ops, name, self._timed(getattr(ops, name), kind))
         network._layers = [
@@ -50,7 +52,7 @@ class _Clocks:
         """What they show between two steps."""
         gauges = self._engine.scheduler.counters.gauges
         return self._engine.scheduler.call(
-            lambda model: _Reading(self._seconds.copy(), gauges.busy_seconds, gauges.steps)
+            lambda model: _Reading(dict(self._seconds), gauges.busy_seconds, gauges.steps)
         ).result(60)
 
     def _timed(self, act: Callable[..., Any], kind: str) -> Callable[..., Any]:
@@ -87,7 +89,7 @@ def side(job: dict[str, Any]) -> dict[str, Any]:
             each.wait()
     steps = ended.steps - begun.steps
     whole = 1000 * (ended.busy - begun.busy) / steps
-    parts = {kind: 1000 * (spent - begun.parts[kind]) / steps for kind, spent in ended.parts.items()}
+    parts = {kind: 1000 * (spent - begun.parts.get(kind, 0)) / steps for kind, spent in ended.parts.items()}
     parts = {kind: spent for kind, spent in parts.items() if spent}
     return {"step": whole, "steps": steps, "parts": parts | {"the rest, in Python": whole - sum(parts.values())}}
 

@@ -9,6 +9,7 @@ import torch
 
 from journeyman.engines.local.network.adapters import Registered
 from journeyman.engines.local.network.cache import page_names
+from journeyman.engines.local.network.lora import LoraWeights
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request
 
@@ -22,6 +23,8 @@ class Admission:
     def __init__(self, model: LocalModel, wake: Callable[[], None]) -> None:
         self._model, self._wake = model, wake
         self._loading: dict[str, Future[None]] = {}
+        self._promised = 0
+        """Bytes of the adapters that are being read."""
         # One thread of one thread: a second pool of threads would slow the engine's own.
         self._loader = ThreadPoolExecutor(1, "adapters", initializer=partial(torch.set_num_threads, 1))
         self.cached_tokens = 0
@@ -33,9 +36,9 @@ class Admission:
         JourneymanError when its adapter cannot be read any more.
         """
         if request.entry is not None and request.weights is None:
-            request.weights = self._model.adapters.acquire(request.entry)
+            request.weights = self._find(request.entry)
             if request.weights is None:
-                return self._load(request.entry)
+                return "later"
         if request.names is None:
             scores_prompt = request.prompt_tops is not None
             request.names = [] if scores_prompt else page_names(request.root, request.ids)
@@ -73,14 +76,19 @@ class Admission:
             request.weights = None
         return verdict
 
-    def _load(self, entry: Registered) -> Verdict:
-        known = self._loading.get(entry.digest)
-        if known is None:
-            if not self._model.adapters.has_room(entry):
-                return "later"
-            self._loading[entry.digest] = loading = self._loader.submit(self._model.adapters.fetch, entry)
-            loading.add_done_callback(lambda done: self._wake())
-        elif known.done():
+    def _find(self, entry: Registered) -> LoraWeights | None:
+        """The weights for one more request; None while they are read, or have to wait for room."""
+        adapters, loading = self._model.adapters, self._loading.get(entry.digest)
+        if loading is not None:
+            if not loading.done():
+                return None
             del self._loading[entry.digest]
-            known.result()
-        return "later"
+            self._promised -= entry.bytes
+            loading.result()
+        weights = adapters.acquire(entry)
+        # What is being read counts: two that do not fit together would push each other out for ever.
+        if weights is None and adapters.has_room(entry, self._promised):
+            self._promised += entry.bytes
+            self._loading[entry.digest] = started = self._loader.submit(adapters.fetch, entry)
+            started.add_done_callback(lambda done: self._wake())
+        return weights

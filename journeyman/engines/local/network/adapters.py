@@ -1,7 +1,7 @@
 """The adapters an engine knows: any number registered, those in use in memory, up to a limit."""
 
 import threading
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 
 from journeyman.engines.local.network.lora import MOST_RANKS, LoraWeights, read_lora
 from journeyman.engines.local.network.sites import Site
-from journeyman.errors import InvalidInput, NotFound
+from journeyman.errors import InvalidInput, NotFound, Overloaded
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,10 @@ class AdapterStore(Mapping[str, Registered]):
         self._sites, self._dtype, self._limit, self._most_ranks = sites, dtype, limit, most_ranks
         self._registered: dict[str, Registered] = {}
         self._resident: OrderedDict[str, LoraWeights] = OrderedDict()
-        self._users: dict[str, int] = {}
+        self._users: Counter[str] = Counter()
+        self._names: Counter[str] = Counter()
+        """How many requests and names each digest has."""
+        self._size = 0
         self._lock = threading.Lock()
         self.loads = self.evictions = 0
 
@@ -58,8 +61,7 @@ class AdapterStore(Mapping[str, Registered]):
     @property
     def resident_bytes(self) -> int:
         """Memory of their weights."""
-        with self._lock:
-            return self._size()
+        return self._size
 
     def register(self, name: str, folder: Path, *, replace: bool = False) -> Registered:
         """Read an adapter, check it and make it answerable by name.
@@ -82,6 +84,9 @@ class AdapterStore(Mapping[str, Registered]):
                     "load_inplace"
                 )
             self._registered[name] = entry
+            self._names[entry.digest] += 1
+            if known is not None:
+                self._unname(known.digest)
             self._keep(weights)
         return entry
 
@@ -91,8 +96,7 @@ class AdapterStore(Mapping[str, Registered]):
             entry = self._registered.pop(name, None)
             if entry is None:
                 raise NotFound("adapter", name, self._registered)
-            if not self._users.get(entry.digest) and not self._is_named(entry.digest):
-                self._resident.pop(entry.digest, None)
+            self._unname(entry.digest)
 
     def acquire(self, entry: Registered) -> LoraWeights | None:
         """The weights for one more request, to be given back with `release`; None when they must be `fetch`ed first."""
@@ -100,7 +104,7 @@ class AdapterStore(Mapping[str, Registered]):
             weights = self._resident.get(entry.digest)
             if weights is not None:
                 self._resident.move_to_end(entry.digest)
-                self._users[entry.digest] = self._users.get(entry.digest, 0) + 1
+                self._users[entry.digest] += 1
             return weights
 
     def hold(self, name: str) -> LoraWeights:
@@ -109,23 +113,24 @@ class AdapterStore(Mapping[str, Registered]):
         if entry is None:
             raise NotFound("adapter", name, self._registered)
         while (weights := self.acquire(entry)) is None:
+            if not self.has_room(entry):
+                raise Overloaded("every place for adapters in memory is in use; try again when others are done", 1.0)
             self.fetch(entry)
         return weights
 
     def release(self, weights: LoraWeights) -> None:
         """A request under these weights ended."""
         with self._lock:
-            left = self._users.pop(weights.digest) - 1
-            if left:
-                self._users[weights.digest] = left
-            elif not self._is_named(weights.digest):
-                self._resident.pop(weights.digest, None)
+            self._users[weights.digest] -= 1
+            self._forget_unused(weights.digest)
 
-    def has_room(self, entry: Registered) -> bool:
-        """Whether these weights fit beside those that requests run under."""
+    def has_room(self, entry: Registered, promised: int = 0) -> bool:
+        """Whether these weights fit beside those that requests run under, and so many bytes promised to others."""
         with self._lock:
-            in_use = sum(self._resident[digest].bytes for digest in self._users if digest in self._resident)
-            return entry.digest in self._resident or in_use + entry.bytes <= self._limit
+            if entry.digest in self._resident:
+                return True
+            in_use = sum(weights.bytes for digest, weights in self._resident.items() if self._users[digest])
+            return in_use + promised + entry.bytes <= self._limit
 
     def fetch(self, entry: Registered) -> None:
         """Read the weights again. InvalidInput when their files are not what was registered."""
@@ -139,20 +144,33 @@ class AdapterStore(Mapping[str, Registered]):
             self._keep(weights)
 
     def _keep(self, weights: LoraWeights) -> None:
+        """Hold new weights, and let go of others for them; of these, too, when all others are in use."""
         if weights.digest in self._resident:
             self._resident.move_to_end(weights.digest)
             return
         self.loads += 1
         self._resident[weights.digest] = weights
+        self._size += weights.bytes
         for digest in list(self._resident):
-            if self._size() <= self._limit:
+            if self._size <= self._limit:
                 break
-            if digest != weights.digest and not self._users.get(digest):
-                del self._resident[digest]
+            if not self._users[digest]:
+                self._drop(digest)
                 self.evictions += 1
 
-    def _size(self) -> int:
-        return sum(weights.bytes for weights in self._resident.values())
+    def _unname(self, digest: str) -> None:
+        self._names[digest] -= 1
+        self._forget_unused(digest)
 
-    def _is_named(self, digest: str) -> bool:
-        return any(entry.digest == digest for entry in self._registered.values())
+    def _forget_unused(self, digest: str) -> None:
+        """Weights without a request and without a name are nobody's."""
+        if not self._users[digest]:
+            del self._users[digest]
+            if not self._names[digest]:
+                del self._names[digest]
+                self._drop(digest)
+
+    def _drop(self, digest: str) -> None:
+        weights = self._resident.pop(digest, None)
+        if weights is not None:
+            self._size -= weights.bytes

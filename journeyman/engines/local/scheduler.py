@@ -5,9 +5,10 @@ import logging
 import queue
 import threading
 import time
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import Future
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 import torch
 
@@ -35,6 +36,7 @@ class Scheduler:
         self._model, self._threads, self._rows, self._most_waiting = model, threads, rows, waiting
         self._inbox: queue.SimpleQueue[Request | Callable[[], None] | None] = queue.SimpleQueue()
         self._waiting: list[Request] = []
+        self._work: deque[_Task[Any]] = deque()
         self._running: list[Request] = []
         self._admission = Admission(model, self._wake)
         self._closed = self._draining = False
@@ -70,20 +72,23 @@ class Scheduler:
             self._inbox.put(request)
 
     def call(self, work: Callable[[LocalModel], T]) -> "Future[T]":
-        """Do something with the model between two steps."""
-        future: Future[T] = Future()
+        """Do something with the model between two steps, one such thing after each. Overloaded when too many wait."""
+        if len(self._work) >= self._most_waiting:
+            self.counters.gauges.rejected += 1
+            raise Overloaded(
+                f"{len(self._work)} pieces of work wait in this engine already; nothing was computed. Try again in "
+                f"{self._patience():g} s",
+                self._patience(),
+            )
+        task = _Task(lambda: work(self._model))
+        self._post(lambda: self._work.append(task))
+        return task.future
 
-        def run() -> None:
-            try:
-                future.set_result(work(self._model))
-            except Exception as error:
-                future.set_exception(error)
-
-        with self._lock:
-            if self._closed:
-                raise _stopping()
-            self._inbox.put(run)
-        return future
+    def pulse(self) -> "Future[None]":
+        """Done when the engine's thread is next between two steps: a sign that it does not hang."""
+        task: _Task[None] = _Task(lambda: None)
+        self._post(task.run)
+        return task.future
 
     def beside(self, work: Callable[[LocalModel], T]) -> "Future[T]":
         """Do something that needs no forward pass while the steps go on, such as reading an adapter."""
@@ -102,6 +107,12 @@ class Scheduler:
         self._thread.join(timeout=10)
         self._admission.close()
 
+    def _post(self, item: Callable[[], None]) -> None:
+        with self._lock:
+            if self._closed:
+                raise _stopping()
+            self._inbox.put(item)
+
     def _wake(self) -> None:
         self._inbox.put(lambda: None)
 
@@ -118,6 +129,8 @@ class Scheduler:
                 self._admit()
             except Exception as error:
                 self._fail("choosing who runs next", self._waiting, error)
+            if self._work:
+                self._work.popleft().run()
             try:
                 if self._running:
                     self._step()
@@ -125,6 +138,8 @@ class Scheduler:
                 self._fail("a forward pass", self._running, error)
         for request in (*self._running, *self._waiting):
             self._finish(request, _stopping())
+        for task in self._work:
+            task.refuse(_stopping())
 
     def _fail(self, what: str, whose: list[Request], error: Exception) -> None:
         """End the requests that something went wrong for: each must hear of it, or its client waits for ever."""
@@ -139,7 +154,7 @@ class Scheduler:
 
     def _receive(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to compute; False when asked to stop."""
-        idle = not self._running and not (self._freed and self._waiting)
+        idle = not self._running and not self._work and not (self._freed and self._waiting)
         if idle:
             self._gauge()
         while idle or not self._inbox.empty():
@@ -269,6 +284,28 @@ class Scheduler:
         gauges.adapter_loads, gauges.adapter_evictions = adapters.loads, adapters.evictions
         gauges.adapter_bytes = adapters.resident_bytes
         gauges.cached_prompt = self._admission.cached_tokens
+
+
+class _Task(Generic[T]):
+    """Something to do in the engine's thread, and a future of what comes of it; whoever waits may give up."""
+
+    def __init__(self, work: Callable[[], T]) -> None:
+        self._work = work
+        self.future: Future[T] = Future()
+
+    def run(self) -> None:
+        """Do it, unless nobody waits any more."""
+        if not self.future.set_running_or_notify_cancel():
+            return
+        try:
+            self.future.set_result(self._work())
+        except Exception as error:
+            self.future.set_exception(error)
+
+    def refuse(self, error: Exception) -> None:
+        """It will not be done."""
+        if self.future.set_running_or_notify_cancel():
+            self.future.set_exception(error)
 
 
 def _turn(request: Request) -> tuple[int, float]:

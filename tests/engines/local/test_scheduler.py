@@ -370,3 +370,51 @@ def test_every_ended_request_is_counted_once_and_to_the_token(start):
         assert (entry["prompt"], entry["completion"]) == (len(prompts[number]), len(asked[number].request.reply))
     assert counters.gauges.generated == sum(len(each.request.reply) for each in asked)
     assert sum(counters.first_token) == 8
+
+
+def test_work_between_steps_holds_up_neither_replies_nor_the_sign_of_life(start, reference):
+    engine = start(rows=2)
+    done: list[int] = []
+    pieces = 30
+
+    def piece(model):
+        done.append(len(done))
+        if len(done) < pieces:
+            engine.scheduler.call(piece)
+
+    asked = engine.ask([5, 6], max_tokens=10, ignore_eos=True)
+    for _ in range(4):
+        engine.scheduler.call(piece)
+    assert len(asked.reply) == 10
+    assert len(done) < pieces, "one piece a step, not all of them first"
+    engine.scheduler.pulse().result(WAIT)
+
+
+def test_work_that_is_unfinished_when_the_engine_closes_is_told_so(start):
+    engine = start(rows=1)
+    begun, go = threading.Event(), threading.Event()
+
+    def slow(model):
+        begun.set()
+        go.wait(WAIT)
+
+    first, second = engine.scheduler.call(slow), engine.scheduler.call(lambda model: 1)
+    assert begun.wait(WAIT)
+    closing = threading.Thread(target=engine.scheduler.close)
+    closing.start()
+    go.set()
+    closing.join(WAIT)
+    first.result(WAIT)
+    with pytest.raises(UpstreamFailed, match="shutting down"):
+        second.result(WAIT)
+
+
+def test_whoever_gives_up_waiting_for_work_does_no_harm(start, reference):
+    engine = start(rows=1)
+    begun, go = threading.Event(), threading.Event()
+    engine.scheduler.call(lambda model: (begun.set(), go.wait(WAIT)))
+    assert begun.wait(WAIT)
+    given_up = [engine.scheduler.call(lambda model: 1), engine.scheduler.pulse()]
+    assert all(each.cancel() for each in given_up)
+    go.set()
+    assert engine.ask([5, 6]).reply == reference.greedy([5, 6])

@@ -36,7 +36,7 @@ class OperationRoutes:
     async def health(self, request: HTTPRequest) -> Response:
         """`GET /healthz`: how it computes, and whether it leaves. An engine that hangs does not answer."""
         if not self._door.draining:
-            await asyncio.wrap_future(self._served.scheduler.call(lambda model: None))
+            await asyncio.wrap_future(self._served.scheduler.pulse())
         model = self._served.model
         return JSONResponse(
             {

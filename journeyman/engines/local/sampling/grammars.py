@@ -109,7 +109,12 @@ def _quoted(text: str) -> str:
 def _json(schema: dict[str, Any], where: str, space: str) -> str:
     if "x-guidance" in schema:
         raise InvalidInput(f"{where}: x-guidance is no part of JSON Schema; leave it out")
-    return "%json " + json.dumps(schema | {"x-guidance": {"whitespace_pattern": space}}, ensure_ascii=False)
+    written = json.dumps(schema | {"x-guidance": {"whitespace_pattern": space}}, ensure_ascii=False)
+    try:
+        written.encode()
+    except UnicodeEncodeError as error:
+        raise InvalidInput(f"{where}: it holds half a character (a lone surrogate): {error.reason}") from error
+    return f"%json {written}"
 
 
 def _is_strict(function: Function) -> bool:

@@ -90,8 +90,9 @@ def main() -> None:
             adapter_bytes=options.adapter_memory << 20,
         )  # fmt: skip
         engine = EngineServer(
-            model, options.name, threads, rows=options.rows, queue=options.queue, adapter_store=options.adapters
-        )
+            model, options.name, threads, rows=options.rows, queue=options.queue, adapter_store=options.adapters,
+            host=options.host,
+        )  # fmt: skip
     except JourneymanError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)

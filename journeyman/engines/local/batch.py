@@ -1,7 +1,7 @@
 """The next forward pass: whose tokens take part, and whose logits are wanted."""
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -61,26 +61,39 @@ class Batch:
 
     def pick(self, logits: torch.Tensor, draw: Draw) -> Iterator[tuple[Request, Update | Exception]]:
         """Sample the next token of every request that is due; what each has to say, or why it cannot go on."""
-        writing = [request for request in self.asking if request.max_tokens]
-        for request in self.asking:
-            if not request.max_tokens:
+        writing, places = list[Request](), list[int]()
+        for request, place in zip(self.asking, self.places, strict=True):
+            if not all(math.isfinite(logprob) for logprob, _ in request.prompt_logprobs):
+                yield request, _not_finite(request)
+            elif request.max_tokens:
+                writing.append(request)
+                places.append(place)
+            else:
                 request.finish_reason = "length"
                 yield request, Update("", "length")
-        if not writing:
+        if writing:
+            yield from _written(writing, logits if len(places) == len(logits) else logits[places], draw)
+
+
+def _written(
+    requests: Sequence[Request], logits: torch.Tensor, draw: Draw
+) -> Iterator[tuple[Request, Update | Exception]]:
+    samplers, tops = [request.sampler for request in requests], [request.top_logprobs for request in requests]
+    try:
+        sampled = sample(logits, samplers, tops, draw)
+    except Exception as error:
+        if len(requests) == 1:
+            yield requests[0], JourneymanError(f"its next token cannot be chosen ({error}); check what it asks for")
             return
-        if len(self.wanted) != len(writing):
-            places = [place for place, request in zip(self.places, self.asking, strict=True) if request.max_tokens]
-            logits = logits[places]
-        sampled = sample(
-            logits, [request.sampler for request in writing], [request.top_logprobs for request in writing], draw
-        )
-        for request, token, logprob, tops in zip(
-            writing, sampled.tokens, sampled.logprobs, sampled.alternatives, strict=True
-        ):
-            if math.isfinite(logprob):
-                yield request, request.accept(token, logprob, tops)
-            else:
-                yield request, _not_finite(request)
+        # One of them asks for something impossible: the others shall not suffer.
+        for row, request in enumerate(requests):
+            yield from _written([request], logits[row : row + 1], draw)
+        return
+    for request, token, logprob, alternatives in zip(
+        requests, sampled.tokens, sampled.logprobs, sampled.alternatives, strict=True
+    ):
+        finite = math.isfinite(logprob)
+        yield request, request.accept(token, logprob, alternatives) if finite else _not_finite(request)
 
 
 def plan(requests: Iterable[Request]) -> Batch:

@@ -2,7 +2,8 @@
 
 import threading
 from collections import deque
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, fields, replace
+from itertools import islice
 from typing import Any
 
 from journeyman.records import new_id
@@ -28,6 +29,9 @@ class Served:
     cached: int
     completion: int
     ended: str
+
+
+_FIELDS = tuple(each.name for each in fields(Served))
 
 
 @dataclass(slots=True)
@@ -104,7 +108,7 @@ class Counters:
     def totals(self) -> dict[str | None, Totals]:
         """A copy of the sums, by adapter (None: the base model)."""
         with self._lock:
-            return {name: Totals(**asdict(total)) for name, total in self._totals.items()}
+            return {name: replace(total) for name, total in self._totals.items()}
 
     def served_after(self, number: int, limit: int = 1000) -> dict[str, Any]:
         """Entries numbered above `number`, oldest first, for `/v1/served`.
@@ -112,12 +116,13 @@ class Counters:
         `missed` says how many of them were dropped before anybody read them; `last` the newest number there is.
         """
         with self._lock:
-            first = self._served[0].number if self._served else self._last + 1
+            first, last = self._served[0].number if self._served else self._last + 1, self._last
             start = max(0, number + 1 - first)
-            entries = [self._served[at] for at in range(start, min(start + limit, len(self._served)))]
-            return {
-                "epoch": self.epoch,
-                "last": self._last,
-                "missed": max(0, first - number - 1),
-                "entries": [asdict(entry) for entry in entries],
-            }
+            entries = list(islice(self._served, start, start + limit)) if start < len(self._served) else []
+        # They never change: what follows need not keep the engine waiting.
+        return {
+            "epoch": self.epoch,
+            "last": last,
+            "missed": max(0, first - number - 1),
+            "entries": [{name: getattr(entry, name) for name in _FIELDS} for entry in entries],
+        }

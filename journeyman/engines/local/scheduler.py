@@ -12,12 +12,12 @@ from typing import Any, Generic, TypeVar
 
 import torch
 
-from journeyman.engines.local.admission import Admission
+from journeyman.engines.local.admission import Admission, Loads
 from journeyman.engines.local.batch import Batch, plan
 from journeyman.engines.local.counters import Counters
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
-from journeyman.errors import DeadlineExceeded, JourneymanError, NotFound, Overloaded, UpstreamFailed
+from journeyman.errors import ContextTooLong, DeadlineExceeded, JourneymanError, Overloaded, UpstreamFailed
 
 T = TypeVar("T")
 _LONGEST_WAIT = 60.0
@@ -38,28 +38,30 @@ class Scheduler:
         self._waiting: list[Request] = []
         self._work: deque[_Task[Any]] = deque()
         self._running: list[Request] = []
-        self._admission = Admission(model, self._wake)
-        self._closed = self._draining = False
+        self._loads = Loads(model.adapters, self._wake)
+        self._admission = Admission(model, self._loads)
+        self._closed = False
         self._freed = False
         """Somebody left since those who wait were last asked whether they can run."""
         self._submitted = 0
         """Requests taken in that have not ended."""
         self._lock = threading.Lock()
+        self._ready = threading.Event()
         self._thread = threading.Thread(target=self._run, name="engine", daemon=True)
         self._thread.start()
+        self._ready.wait()
 
     def submit(self, request: Request) -> None:
         """Queue a request; its updates arrive through `request.tell`.
 
-        NotFound for an adapter that nobody knows, Overloaded when too many wait, UpstreamFailed when it is stopping.
+        NotFound for an adapter that nobody knows, ContextTooLong for what can never fit, Overloaded when too many wait,
+        UpstreamFailed when it is stopping.
         """
-        if request.adapter is not None:
-            # By what its name means now: another meaning must not reach a request that waits.
-            request.entry = self._model.adapters.get(request.adapter)
-            if request.entry is None:
-                raise NotFound("adapter", request.adapter, self._model.adapters)
+        whole = len(request.prompt) + request.max_tokens
+        if whole > self._model.context:
+            raise ContextTooLong(whole, self._model.context, "prompt and max_tokens")
         with self._lock:
-            if self._closed or self._draining:
+            if self._closed:
                 raise _stopping()
             if self._submitted >= self._rows + self._most_waiting:
                 self.counters.gauges.rejected += 1
@@ -68,6 +70,9 @@ class Scheduler:
                     f"in {self._patience():g} s, or start the engine with a longer queue",
                     self._patience(),
                 )
+            if request.adapter is not None:
+                # By what its name means now: another meaning must not reach a request that waits.
+                request.entry = self._model.adapters.claim(request.adapter)
             self._submitted += 1
             self._inbox.put(request)
 
@@ -92,12 +97,10 @@ class Scheduler:
 
     def beside(self, work: Callable[[LocalModel], T]) -> "Future[T]":
         """Do something that needs no forward pass while the steps go on, such as reading an adapter."""
-        return self._admission.beside(work)
-
-    def drain(self) -> None:
-        """Take in nothing new; what was taken in is finished."""
         with self._lock:
-            self._draining = True
+            if self._closed:
+                raise _stopping()
+            return self._loads.beside(lambda: work(self._model))
 
     def close(self) -> None:
         """Stop after the step that is running, ending what is unfinished; waits at most ten seconds for it."""
@@ -105,7 +108,7 @@ class Scheduler:
             self._closed = True
             self._inbox.put(None)
         self._thread.join(timeout=10)
-        self._admission.close()
+        self._loads.close()
 
     def _post(self, item: Callable[[], None]) -> None:
         with self._lock:
@@ -124,33 +127,30 @@ class Scheduler:
     def _run(self) -> None:
         if self._threads:
             torch.set_num_threads(self._threads)
+        # PyTorch settles a thread's number when it first asks; later it would take the one that the reader has set.
+        torch.get_num_threads()
+        self._ready.set()
         while self._receive():
-            try:
-                self._admit()
-            except Exception as error:
-                self._fail("choosing who runs next", self._waiting, error)
+            self._admit()
             if self._work:
                 self._work.popleft().run()
             try:
                 if self._running:
                     self._step()
             except Exception as error:
-                self._fail("a forward pass", self._running, error)
+                self._fail(error)
         for request in (*self._running, *self._waiting):
+            self._admission.release(request)
             self._finish(request, _stopping())
         for task in self._work:
             task.refuse(_stopping())
 
-    def _fail(self, what: str, whose: list[Request], error: Exception) -> None:
-        """End the requests that something went wrong for: each must hear of it, or its client waits for ever."""
-        _log.error("%s failed; %d requests were ended", what, len(whose), exc_info=error)
+    def _fail(self, error: Exception) -> None:
+        """End the requests of a step that failed: each must hear of it, or its client waits for ever."""
+        _log.error("a forward pass failed; %d requests were ended", len(self._running), exc_info=error)
         self.counters.gauges.failed_steps += 1
-        failure = JourneymanError(f"the engine failed on this batch ({error}); its log has more. Try again")
-        for request in list(whose):
-            whose.remove(request)
-            self._admission.release(request)
-            self._finish(request, failure)
-        self._freed = True
+        for request in list(self._running):
+            self._end(request, _broken(error))
 
     def _receive(self) -> bool:
         """Take in what has arrived, waiting when there is nothing to compute; False when asked to stop."""
@@ -178,18 +178,19 @@ class Scheduler:
     def _admit(self) -> None:
         """Let in who can be computed now, in turn; whoever waits for an adapter or a prefix is passed by others."""
         now, self._freed = time.monotonic(), False
+        self._loads.settle()
         for request in list(self._waiting):
             if ended := self._given_up(request, now):
                 self._waiting.remove(request)
                 self._finish(request, ended)
-                continue
+        for request in list(self._waiting):
             if len(self._running) >= self._rows:
-                continue
+                break
             try:
                 verdict = self._admission.admit(request)
-            except JourneymanError as error:
+            except Exception as error:
                 self._waiting.remove(request)
-                self._finish(request, error)
+                self._finish(request, error if isinstance(error, JourneymanError) else _broken(error))
                 continue
             if verdict == "full":
                 break
@@ -225,9 +226,14 @@ class Scheduler:
         self._count(batch)
         batch.score_prompts(logits)
         for request, answer in batch.pick(logits, self._model.draw):
-            if len(request.reply) == 1:
-                self.counters.time_first_token(time.monotonic() - request.arrived)
-            if isinstance(answer, Exception) or answer.finish_reason is not None:
+            if isinstance(answer, Exception):
+                self._end(request, answer)
+                continue
+            if request.max_tokens:
+                self.counters.gauges.generated += 1
+                if len(request.reply) == 1:
+                    self.counters.time_first_token(time.monotonic() - request.arrived)
+            if answer.finish_reason is not None:
                 self._end(request, answer)
             elif answer.text:
                 request.tell(answer)
@@ -242,7 +248,8 @@ class Scheduler:
                 if self._model.cache.grow(request.lease, len(request.ids)):
                     ready.append(request)
                     break
-                last = self._running.pop()
+                last = max(self._running, key=_turn)
+                self._running.remove(last)
                 if last in ready:
                     ready.remove(last)
                 self._admission.release(last)
@@ -265,6 +272,8 @@ class Scheduler:
             request.id, request.adapter, prompt, cached, len(request.reply),
             "failed" if failed else update.finish_reason or "cancelled",
         )  # fmt: skip
+        if request.entry is not None:
+            self._model.adapters.disclaim(request.entry)
         with self._lock:
             self._submitted -= 1
         request.tell(update)
@@ -274,7 +283,6 @@ class Scheduler:
         gauges.steps += 1
         gauges.batch = len(batch.parts)
         gauges.computed_prompt += batch.prompt_tokens
-        gauges.generated += len(batch.asking)
 
     def _gauge(self) -> None:
         gauges, adapters, cache = self.counters.gauges, self._model.adapters, self._model.cache
@@ -310,6 +318,10 @@ class _Task(Generic[T]):
 
 def _turn(request: Request) -> tuple[int, float]:
     return request.priority, request.arrived
+
+
+def _broken(error: Exception) -> JourneymanError:
+    return JourneymanError(f"the engine failed on this request ({error}); its log has more. Try again")
 
 
 def _stopping() -> JourneymanError:

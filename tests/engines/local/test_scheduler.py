@@ -8,10 +8,12 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.network.step import PAGE
 from journeyman.engines.local.request import Update
 from journeyman.engines.local.sampling.rule import SamplingRule
-from journeyman.errors import DeadlineExceeded, JourneymanError, NotFound, Overloaded, UpstreamFailed
+from journeyman.engines.local.scheduler import Scheduler
+from journeyman.errors import ContextTooLong, DeadlineExceeded, JourneymanError, NotFound, Overloaded, UpstreamFailed
 from tests.engines.local.conftest import WAIT, random_prompts
 
 
@@ -302,15 +304,6 @@ def test_more_than_may_wait_are_told_to_come_back(start):
     assert engine.ask([8, 9], max_tokens=1).reply
 
 
-def test_draining_finishes_what_was_taken_in_and_takes_nothing_new(start, reference):
-    engine = start(rows=1)
-    asked = [engine.ask([5, number]) for number in range(6, 9)]
-    engine.scheduler.drain()
-    with pytest.raises(UpstreamFailed, match="shutting down"):
-        engine.ask([9])
-    assert [each.reply for each in asked] == [reference.greedy([5, number]) for number in range(6, 9)]
-
-
 def test_adapters_that_do_not_fit_into_memory_together_take_turns(start, reference, loras):
     largest = start(loras={"blue": loras["blue"]}).model.adapters["blue"].bytes
     engine = start(rows=8, adapter_bytes=largest)
@@ -418,3 +411,76 @@ def test_whoever_gives_up_waiting_for_work_does_no_harm(start, reference):
     assert all(each.cancel() for each in given_up)
     go.set()
     assert engine.ask([5, 6]).reply == reference.greedy([5, 6])
+
+
+def test_an_adapter_given_up_while_it_is_read_leaves_room_for_others(start, reference, loras):
+    largest = start(loras={"blue": loras["blue"]}).model.adapters["blue"].bytes
+    engine = start(rows=2, adapter_bytes=largest)
+    for name in ("red", "green") * 3:
+        gone = engine.request([5, 6], name)
+        gone.request.deadline = 0.0
+        engine.scheduler.submit(gone.request)
+        lost = engine.ask([5, 7], name)
+        lost.request.cancelled = True
+        assert engine.ask([5, 6], "blue").reply == reference.greedy([5, 6], "blue")
+
+
+def test_files_that_come_back_are_read_again(start, reference, loras, tmp_path):
+    copy = shutil.copytree(loras["red"], tmp_path / "red")
+    largest = start(loras={"blue": loras["blue"]}).model.adapters["blue"].bytes
+    engine = start(loras={"red": copy, "blue": loras["blue"]}, adapter_bytes=largest)
+    config = (copy / "adapter_config.json").read_text()
+    for broken in ("[" * 100_000, ""):
+        (copy / "adapter_config.json").write_text(broken)
+        lost, bystander = engine.ask([5, 6], "red"), engine.ask([5, 6])
+        with pytest.raises(JourneymanError):
+            lost.ended.result(WAIT)
+        assert bystander.reply == reference.greedy([5, 6])
+    (copy / "adapter_config.json").write_text(config)
+    assert engine.ask([5, 6], "red").reply == reference.greedy([5, 6], "red")
+
+
+def test_an_unloaded_adapter_finishes_its_requests_even_when_they_have_to_wait(start, reference, loras, tmp_path):
+    copy = shutil.copytree(loras["red"], tmp_path / "red")
+    engine = start(loras={"red": copy}, rows=4, context=128, cache_tokens=160)
+    asked = [engine.ask([5, number], "red", max_tokens=90) for number in range(6, 10)]
+    engine.model.unload_adapter("red")
+    shutil.rmtree(copy)
+    for number, each in enumerate(asked, 6):
+        assert each.reply == reference.greedy([5, number], "red", 90)
+    assert engine.model.adapters.resident == 0
+
+
+def test_the_engine_keeps_its_threads_when_an_adapter_is_read_first(tiny, loras):
+    model = LocalModel(tiny, precision="float32")
+    scheduler = Scheduler(model, 2)
+    try:
+        scheduler.beside(lambda model: model.load_adapter("red", loras["red"])).result(WAIT)
+        assert scheduler.call(lambda model: torch.ones(10).sum() and torch.get_num_threads()).result(WAIT) == 2
+    finally:
+        scheduler.close()
+        torch.set_num_threads(1)
+
+
+def test_who_waits_behind_a_full_cache_hears_of_the_deadline_and_what_never_fits_is_refused(start):
+    engine = start(rows=4, context=128, cache_tokens=128)
+    begun = threading.Event()
+    hog = engine.ask([5, 6], max_tokens=110, ignore_eos=True, on_piece=lambda update: begun.set())
+    assert begun.wait(WAIT)
+    head = engine.ask(random_prompts(1, seed=20, longest=2)[0] * 110, max_tokens=1)
+    late = engine.ask([7], deadline=0.0)
+    with pytest.raises(DeadlineExceeded):
+        late.ended.result(WAIT)
+    assert not hog.ended.done()
+    assert head.reply
+    with pytest.raises(ContextTooLong):
+        engine.ask([5] * 100, max_tokens=29)
+
+
+def test_one_impossible_request_ends_alone(start, reference):
+    engine = start(rows=4)
+    asked = [engine.ask([5, number], max_tokens=30) for number in range(6, 8)]
+    wrong = engine.ask([5, 9], rule=SamplingRule(logit_bias={10**6: 1.0}))
+    with pytest.raises(JourneymanError, match="cannot be chosen"):
+        wrong.ended.result(WAIT)
+    assert [each.reply for each in asked] == [reference.greedy([5, number], None, 30) for number in range(6, 8)]

@@ -20,7 +20,7 @@ class UnloadBody(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    lora_name: str = Field(min_length=1)
+    lora_name: str = Field(min_length=1, max_length=256)
 
 
 class LoadBody(UnloadBody):
@@ -56,7 +56,7 @@ class AdapterRoutes:
         name, folder, served = body.lora_name, body.lora_path, self._served
         if name == served.name:
             raise InvalidInput(f"{name!r} is the name of the base model; give the adapter another one")
-        self._check_place(folder)
+        folder = self._placed(folder)
         try:
             tokenizer = served.tokenizers[None].for_adapter(folder)
             # Beside the steps: replies that are being written go on while the file is read.
@@ -79,11 +79,12 @@ class AdapterRoutes:
         self._created.pop(name, None)
         return JSONResponse({"status": "unloaded", "lora_name": name})
 
-    def _check_place(self, folder: Path) -> None:
-        if self._store is None:
-            return
+    def _placed(self, folder: Path) -> Path:
+        """Where the folder really lies; InvalidInput when it, or a file in it, lies outside of the store."""
         try:
-            inside = folder.resolve().is_relative_to(self._store)
+            place = folder.resolve()
+            files = [file.resolve() for file in place.iterdir()] if self._store and place.is_dir() else []
+            inside = self._store is None or all(each.is_relative_to(self._store) for each in (place, *files))
         except (OSError, RuntimeError, ValueError):  # a loop of links, a zero byte
             inside = False
         if not inside:
@@ -91,6 +92,7 @@ class AdapterRoutes:
                 f"lora_path: {str(folder)!r} is not inside the folder that this engine takes adapters from; "
                 "nothing was read. Put the adapter there, or start the engine with another --adapters"
             )
+        return place
 
     def _described(self, name: str) -> dict[str, Any]:
         is_base = name == self._served.name

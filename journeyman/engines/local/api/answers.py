@@ -15,6 +15,8 @@ from journeyman.errors import InvalidInput, JourneymanError, NotFound, Overloade
 DONE = b"data: [DONE]\n\n"
 MOST_BYTES = 16 << 20
 """Of a request's body: far more than any context holds."""
+MOST_ID = 128
+"""Characters of a call's id."""
 RETRY_SECONDS = 5
 """After which to try again an engine that is shutting down: its successor needs about that long to start."""
 GONE = 499
@@ -38,6 +40,14 @@ class NoSuchRoute(JourneymanError):
     def __init__(self, message: str, status: int) -> None:
         super().__init__(message)
         self.status = status
+
+
+def caller_id(request: Request) -> str | None:
+    """By which the caller knows the call (`x-request-id`), if it says so; it is kept as long as the call's count."""
+    given = request.headers.get("x-request-id")
+    if given is not None and len(given) > MOST_ID:
+        raise InvalidInput(f"the header x-request-id is {len(given)} characters long; at most {MOST_ID} are taken")
+    return given
 
 
 async def read_json(request: Request) -> Any:

@@ -2,6 +2,7 @@
 
 import re
 import time
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
@@ -56,6 +57,19 @@ class ChosenFunction(_Strict):
 
 def _read_choice(value: object) -> object:
     return ChosenFunction.model_validate(value) if isinstance(value, dict) else value
+
+
+_TOOL_NAME = re.compile(r"[a-zA-Z0-9_-]{1,64}")
+
+
+def check_tool_names(tools: Sequence[Tool]) -> None:
+    """InvalidInput for a tool whose name is none by OpenAI's rule: what a model writes could not be read back as it."""
+    for number, tool in enumerate(tools):
+        if not _TOOL_NAME.fullmatch(tool.function.name):
+            raise InvalidInput(
+                f"tools.{number}.function.name: {tool.function.name[:80]!r} is no name of a function; use 1 to 64 "
+                "letters from a to z, digits, '_' and '-'"
+            )
 
 
 StopString = Annotated[str, Field(min_length=1)]
@@ -194,6 +208,7 @@ def read_body(parsed: object) -> ChatBody:
         # Clients send null for "not given".
         parsed = {name: value for name, value in parsed.items() if value is not None}
     body = read_as(ChatBody, parsed)
+    check_tool_names(body.tools)
     if body.top_logprobs and not body.logprobs:
         raise InvalidInput("top_logprobs: only together with logprobs=true")
     if body.stream_options is not None and not body.stream:

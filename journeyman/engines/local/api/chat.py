@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
-from journeyman.engines.local.api.answers import DONE, EventStream, error_body, event, read_json
+from journeyman.engines.local.api.answers import DONE, EventStream, caller_id, error_body, event, read_json
 from journeyman.engines.local.api.body import ChatBody, read_body
 from journeyman.engines.local.api.replies import Completion, delta_of
 from journeyman.engines.local.api.served import Ongoing, ServedModel
@@ -41,7 +41,7 @@ class ChatRoute:
 
     async def answer(self, request: HTTPRequest) -> Response:
         """The route itself."""
-        call = await self.start(read_body(await read_json(request)), request.headers.get("x-request-id"))
+        call = await self.start(read_body(await read_json(request)), caller_id(request))
         completion = Completion(call.body, call.ongoing.requests)
         if call.body.stream:
             return EventStream(_stream(call, completion), call.ongoing.cancel)
@@ -67,7 +67,7 @@ class ChatRoute:
         thinking = opens_thought(rendered.text)
         constraints = await self._constraints(body, tokenizer, thinking)
         style = style_of(tokenizer.template.text) if body.offered else None
-        names = {tool.function.name for tool in body.offered}
+        names = {tool.function.name for tool in body.callable}
         id, deadline = id or new_id(), body.deadline
         requests = [
             Request(

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
-from journeyman.engines.local.api.answers import DONE, EventStream, error_body, event, read_json
+from journeyman.engines.local.api.answers import DONE, EventStream, caller_id, error_body, event, read_json
 from journeyman.engines.local.api.completion_body import MOST_CHOICES, CompletionBody, read_completion_body
 from journeyman.engines.local.api.prompts import check_ids, read_prompts
 from journeyman.engines.local.api.served import Ongoing, ServedModel
@@ -27,7 +27,7 @@ class CompletionsRoute:
     async def answer(self, request: HTTPRequest) -> Response:
         """The route itself."""
         body = read_completion_body(await read_json(request))
-        ongoing = self._submit(body, request.headers.get("x-request-id") or new_id())
+        ongoing = self._submit(body, caller_id(request) or new_id())
         completion = TextCompletion(body, [Candidate(body, each) for each in ongoing.requests])
         if body.stream:
             return EventStream(_stream(body, completion, ongoing), ongoing.cancel)

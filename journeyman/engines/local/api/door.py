@@ -5,6 +5,7 @@ import asyncio
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from journeyman.engines.local.api.answers import error_answer
+from journeyman.engines.visitors import Visitors
 from journeyman.errors import UpstreamFailed
 
 DRAIN = "/drain"
@@ -13,10 +14,12 @@ DRAIN = "/drain"
 class Door:
     """An ASGI application around another: once `draining`, work is turned away with 503, and questions are answered.
 
-    Work is every POST. What was let in before stays under way until its last byte is sent.
+    Work is every POST. What was let in before stays under way until its last byte is sent. Web pages of others are
+    turned away from the server, which listens on `host`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, host: str) -> None:
+        self._visitors = Visitors(host)
         self.leaving = asyncio.Event()
         """Set by whoever wants the engine to finish."""
         self.under_way = 0
@@ -37,7 +40,9 @@ class Door:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the server's life."""
         assert self._app is not None
-        if scope["type"] != "http" or scope["method"] != "POST" or scope["path"] == DRAIN:
+        if scope["type"] == "http" and (refusal := self._visitors.refusal(scope["method"], scope["headers"])):
+            await error_answer(refusal)(scope, receive, send)
+        elif scope["type"] != "http" or scope["method"] != "POST" or scope["path"] == DRAIN:
             await self._app(scope, receive, send)
         elif self.draining:
             await error_answer(_too_late())(scope, receive, send)

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
-from journeyman.engines.local.api.answers import read_json
+from journeyman.engines.local.api.answers import caller_id, read_json
 from journeyman.engines.local.api.body import read_as
 from journeyman.engines.local.api.prompts import Prompts, read_prompts
 from journeyman.engines.local.api.served import ServedModel
@@ -60,7 +60,7 @@ class EmbeddingsRoute:
                 raise ContextTooLong(len(prompt), context, "input")
         if body.dimensions not in (None, self._hidden):
             raise InvalidInput(f"dimensions: embeddings of {body.model} have {self._hidden}; leave it out")
-        vectors = await self._embed(prompts, adapter, request.headers.get("x-request-id") or new_id())
+        vectors = await self._embed(prompts, adapter, caller_id(request) or new_id())
         return JSONResponse(_answer(body, vectors, sum(map(len, prompts))))
 
     async def _embed(self, prompts: Sequence[Sequence[int]], adapter: str | None, id: str) -> torch.Tensor:

@@ -61,6 +61,7 @@ def _query(name: str, purpose: str, default: int) -> dict[str, Any]:
 
 
 _NAME = {"name": "name", "in": "path", "required": True, "schema": {"type": "string", "minLength": 1}}
+_TOTALS = {"name": "totals", "in": "query", "description": "the sums, too", "schema": {"type": "boolean"}}
 OPERATIONS = (
     Operation("post", "/v1/chat/completions", "Continue a conversation.", shapes.ChatAnswer, ChatBody, streams=True),
     Operation("post", "/v1/completions", "Continue or score a text.", shapes.CompletionAnswer, CompletionBody, True),
@@ -79,7 +80,9 @@ OPERATIONS = (
     Operation("get", "/v1/counters", "Sums since the start, and the present.", shapes.CountersAnswer),
     Operation(
         "get", "/v1/served", "What was served, choice by choice.", shapes.ServedAnswer,
-        parameters=(_query("after", "the number of the last entry known", 0), _query("limit", "how many", 1000)),
+        parameters=(
+            _query("after", "the number of the last entry known", 0), _query("limit", "how many", 1000), _TOTALS,
+        ),
     ),
     Operation("post", "/drain", "Finish what runs, then end.", shapes.DrainAnswer, status=202),
     Operation("get", "/openapi.json", "This document.", "application/json"),

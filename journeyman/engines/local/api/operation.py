@@ -60,10 +60,16 @@ class OperationRoutes:
         return JSONResponse({"epoch": counters.epoch, **self._totals(), "gauges": asdict(counters.gauges)})
 
     async def served(self, request: HTTPRequest) -> Response:
-        """`GET /v1/served?after=N&limit=M`: one entry for each ended choice, oldest first, and the sums so far."""
+        """`GET /v1/served?after=N&limit=M`: one entry for each ended choice, oldest first.
+
+        With `totals=true` also the sums so far, which take long where many adapters were served.
+        """
+        asked = request.query_params.get("totals", "false")
+        if asked not in ("true", "false"):
+            raise InvalidInput(f"totals: {asked[:40]!r} is neither true nor false")
         after, limit = _number(request, "after", 0), _number(request, "limit", 1000)
         # The sums first: an entry that arrives in between is then in the list and not in them, never the reverse.
-        totals = self._totals()
+        totals = self._totals() if asked == "true" else {}
         found = self._served.scheduler.counters.served_after(after, min(limit, MOST_ENTRIES))
         self._seen = max(self._seen or 0, found["entries"][-1]["number"] if found["entries"] else after)
         if self._seen >= found["last"]:

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
-from journeyman.engines.local.api.answers import EventStream, event, read_json
+from journeyman.engines.local.api.answers import EventStream, caller_id, event, read_json
 from journeyman.engines.local.api.chat import ChatCall, ChatRoute
 from journeyman.engines.local.api.response_body import read_response_body
 from journeyman.engines.local.api.response_writer import Event, ResponseWriter
@@ -25,7 +25,7 @@ class ResponsesRoute:
     async def answer(self, request: HTTPRequest) -> Response:
         """The route itself."""
         body = read_response_body(await read_json(request))
-        call = await self._chat.start(body.chat(), request.headers.get("x-request-id"))
+        call = await self._chat.start(body.chat(), caller_id(request))
         writer = ResponseWriter(body, call.ongoing.requests[0])
         if body.stream:
             return EventStream(_stream(call, writer), call.ongoing.cancel)

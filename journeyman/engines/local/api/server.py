@@ -31,18 +31,18 @@ class EngineServer:
     """One base model and its adapters behind HTTP.
 
     At most `rows` requests are computed together and `queue` more may wait; adapters are taken from below
-    `adapter_store` only, where one is given.
+    `adapter_store` only, where one is given; `host` is the address that it is served on.
     """
 
     def __init__(
         self, model: LocalModel, name: str, threads: int | None = None, *,
-        rows: int = 32, queue: int = 512, adapter_store: Path | None = None,
+        rows: int = 32, queue: int = 512, adapter_store: Path | None = None, host: str = "127.0.0.1",
     ) -> None:  # fmt: skip
         self._scheduler = Scheduler(model, threads, rows=rows, waiting=queue)
         self._adapter_store = adapter_store
         self._tokenizers: dict[str | None, ChatTokenizer] = {None: ChatTokenizer(model.folder)}
         self._served = ServedModel(name, model, self._scheduler, self._tokenizers)
-        self._door = Door()
+        self._door = Door(host)
         self._operation = OperationRoutes(self._served, self._door)
 
     def app(self) -> ASGIApp:

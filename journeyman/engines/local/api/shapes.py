@@ -215,13 +215,16 @@ class ServedEntry(Shape):
 
 
 class ServedAnswer(Shape):
-    """Entries after a number, oldest first; `missed` were dropped unread, `last` is the newest there is."""
+    """Entries after a number, oldest first; `missed` were dropped unread, `last` is the newest there is.
+
+    `totals` only when asked for.
+    """
 
     epoch: str
     last: int
     missed: int
     entries: list[ServedEntry]
-    totals: AllTotals
+    totals: AllTotals | None = None
 
 
 class DrainAnswer(Shape):

@@ -7,7 +7,7 @@ from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
 from journeyman.engines.local.api.answers import read_json
-from journeyman.engines.local.api.body import read_as
+from journeyman.engines.local.api.body import check_tool_names, read_as
 from journeyman.engines.local.api.prompts import TokenId, check_ids, encode
 from journeyman.engines.local.api.served import ServedModel
 from journeyman.errors import InvalidInput
@@ -57,6 +57,7 @@ class TokenRoutes:
     async def tokenize(self, request: HTTPRequest) -> Response:
         """`POST /tokenize`: text or messages to ids."""
         body = read_as(TokenizeBody, await read_json(request))
+        check_tool_names(body.tools or ())
         _, tokenizer = self._served.find(body.model or self._served.name)
         if body.messages is not None:
             ids = tokenizer.prompt(body.messages, body.tools or ())

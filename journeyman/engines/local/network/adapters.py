@@ -38,8 +38,8 @@ class AdapterStore(Mapping[str, Registered]):
         self._registered: dict[str, Registered] = {}
         self._resident: OrderedDict[str, LoraWeights] = OrderedDict()
         self._users: Counter[str] = Counter()
-        self._names: Counter[str] = Counter()
-        """How many requests and names each digest has."""
+        self._owners: Counter[str] = Counter()
+        """How many requests run under each digest; and how many names and unfinished requests it has."""
         self._size = 0
         self._lock = threading.Lock()
         self.loads = self.evictions = 0
@@ -84,9 +84,9 @@ class AdapterStore(Mapping[str, Registered]):
                     "load_inplace"
                 )
             self._registered[name] = entry
-            self._names[entry.digest] += 1
+            self._owners[entry.digest] += 1
             if known is not None:
-                self._unname(known.digest)
+                self._disown(known.digest)
             self._keep(weights)
         return entry
 
@@ -96,7 +96,21 @@ class AdapterStore(Mapping[str, Registered]):
             entry = self._registered.pop(name, None)
             if entry is None:
                 raise NotFound("adapter", name, self._registered)
-            self._unname(entry.digest)
+            self._disown(entry.digest)
+
+    def claim(self, name: str) -> Registered:
+        """What a name stands for now, kept for a request whatever becomes of the name; given back with `disclaim`."""
+        with self._lock:
+            entry = self._registered.get(name)
+            if entry is None:
+                raise NotFound("adapter", name, self._registered)
+            self._owners[entry.digest] += 1
+            return entry
+
+    def disclaim(self, entry: Registered) -> None:
+        """The request has ended."""
+        with self._lock:
+            self._disown(entry.digest)
 
     def acquire(self, entry: Registered) -> LoraWeights | None:
         """The weights for one more request, to be given back with `release`; None when they must be `fetch`ed first."""
@@ -158,16 +172,16 @@ class AdapterStore(Mapping[str, Registered]):
                 self._drop(digest)
                 self.evictions += 1
 
-    def _unname(self, digest: str) -> None:
-        self._names[digest] -= 1
+    def _disown(self, digest: str) -> None:
+        self._owners[digest] -= 1
         self._forget_unused(digest)
 
     def _forget_unused(self, digest: str) -> None:
-        """Weights without a request and without a name are nobody's."""
+        """Weights that no name and no request has are nobody's."""
         if not self._users[digest]:
             del self._users[digest]
-            if not self._names[digest]:
-                del self._names[digest]
+            if not self._owners[digest]:
+                del self._owners[digest]
                 self._drop(digest)
 
     def _drop(self, digest: str) -> None:

@@ -51,6 +51,12 @@ class PackedLinear:
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """[tokens, inputs] → [tokens, outputs]."""
+        if len(inputs) == 1:
+            # One row alone is summed in another order than among others: a reply would depend on its company.
+            return self._product(inputs.expand(2, -1).contiguous())[:1]
+        return self._product(inputs)
+
+    def _product(self, inputs: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(inputs, self._packed, self._bias, "none", [], "")  # type: ignore[no-any-return]
 
 

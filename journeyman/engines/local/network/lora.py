@@ -2,13 +2,15 @@
 
 import hashlib
 import json
+import math
+import os
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from journeyman.engines.local.network.sites import Site
 from journeyman.errors import InvalidInput, ModelFileBroken
@@ -17,6 +19,7 @@ WEIGHTS_FILE = "adapter_model.safetensors"
 CONFIG_FILE = "adapter_config.json"
 MOST_RANKS = 256
 _PREFIX = "base_model.model."
+_TYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 _ALIGNED = 32
 """Numbers in 64 bytes or more, so that every matrix starts at a cache line."""
 _SERVED: dict[str, tuple[Any, ...]] = {
@@ -74,16 +77,19 @@ def read_lora(
 ) -> LoraWeights:
     """The adapter in `folder` for a network with these `sites`.
 
-    Its files are not expected to change: whoever trains writes a new folder, and moves it into place whole.
+    Each file is read once, so that the digest is that of the very numbers that are served.
     InvalidInput when it belongs to another model or needs what the engine does not do.
     """
-    config = _config(name, folder)
+    settings = _settings(name, folder)
+    config = _config(name, settings)
     rank, alpha = _positive(name, config, "r"), _positive(name, config, "lora_alpha")
     if rank > most_ranks:
         raise InvalidInput(f"adapter {name!r} has rank {rank}, and this engine serves ranks up to {most_ranks}")
     scaling = alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
-    digest = _digest(name, folder)
-    pairs = _pairs(name, int(rank), _tensors(name, folder), {member.name: (site.inputs, member.outputs)
+    contents = _contents(name, folder)
+    digest = hashlib.sha256(contents)
+    digest.update(settings)
+    pairs = _pairs(name, int(rank), _tensors(name, contents), {member.name: (site.inputs, member.outputs)
                                                for site in sites for member in site.members})  # fmt: skip
     if not pairs:
         raise InvalidInput(f"adapter {name!r} holds no LoRA matrices")
@@ -92,7 +98,7 @@ def read_lora(
     if not arena.is_finite():
         layer = next((layer for layer, pair in pairs.items() if not all(each.isfinite().all() for each in pair)), "it")
         raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
-    return LoraWeights(name, folder, digest, int(rank), placed, arena.bytes)
+    return LoraWeights(name, folder, digest.hexdigest(), int(rank), placed, arena.bytes)
 
 
 def _pairs(
@@ -133,7 +139,7 @@ class _Arena:
         return bool(self._memory.sum().isfinite())
 
     def take(self, rows: int, columns: int) -> torch.Tensor:
-        """An unfilled matrix that starts at a cache line."""
+        """A matrix of zeros that starts at a cache line."""
         first = self._used
         self._used = first + -(-rows * columns // _ALIGNED) * _ALIGNED
         return self._memory[first : first + rows * columns].view(rows, columns)
@@ -157,13 +163,17 @@ def _low_rank(
     return LowRank(down, tuple(ups))
 
 
-def _config(name: str, folder: Path) -> dict[str, Any]:
+def _settings(name: str, folder: Path) -> bytes:
     path = folder / CONFIG_FILE
     if not path.is_file():
         raise ModelFileBroken(f"adapter {name!r}: {CONFIG_FILE} is missing in its folder; train or export it again")
+    return path.read_bytes()
+
+
+def _config(name: str, settings: bytes) -> dict[str, Any]:
     try:
-        config = json.loads(path.read_text())
-    except ValueError as error:
+        config = json.loads(settings)
+    except (ValueError, RecursionError) as error:
         raise ModelFileBroken(f"adapter {name!r}: {CONFIG_FILE} is not valid JSON ({error}); copy it again") from error
     kind = config.get("peft_type") if isinstance(config, dict) else type(config).__name__
     if kind != "LORA":
@@ -182,26 +192,44 @@ def _positive(name: str, config: dict[str, Any], field: str) -> float:
     return value
 
 
-def _digest(name: str, folder: Path) -> str:
-    """The hash of the adapter's files."""
+def _contents(name: str, folder: Path) -> memoryview:
+    """The bytes of the adapter's weights, until this thread reads the next adapter."""
     path = folder / WEIGHTS_FILE
     if not path.is_file():
         found = ", ".join(sorted(file.name for file in folder.iterdir())) if folder.is_dir() else "no such folder"
         raise ModelFileBroken(
             f"adapter {name!r}: {WEIGHTS_FILE} is missing (there is: {found}); pickled weights are not read"
         )
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256")
-    digest.update((folder / CONFIG_FILE).read_bytes())
-    return digest.hexdigest()
-
-
-def _tensors(name: str, folder: Path) -> dict[str, torch.Tensor]:
-    """The adapter's matrices, mapped from its file: they are copied once, to where they are used."""
     try:
-        with safe_open(folder / WEIGHTS_FILE, framework="pt") as file:
-            return {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-    except (SafetensorError, OSError) as error:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            # Memory that was used before is read into several times as fast as new memory.
+            if len(getattr(_reading, "buffer", b"")) < size:
+                _reading.buffer = bytearray(size)
+            return memoryview(_reading.buffer)[: file.readinto(memoryview(_reading.buffer)[:size])]
+    except OSError as error:
+        raise ModelFileBroken(f"adapter {name!r}: {WEIGHTS_FILE} cannot be read ({error}); copy it again") from error
+
+
+_reading = threading.local()
+
+
+def _tensors(name: str, contents: memoryview) -> dict[str, torch.Tensor]:
+    """The matrices that lie in the bytes of a safetensors file; they are copied later, to where they are used."""
+    try:
+        length = int.from_bytes(contents[:8], "little")
+        header = json.loads(bytes(contents[8 : 8 + length]))
+        data = contents[8 + length :]
+        found = {}
+        for key, entry in header.items():
+            if key == "__metadata__":
+                continue
+            kind, shape, (start, end) = _TYPES[entry["dtype"]], entry["shape"], entry["data_offsets"]
+            if not 0 <= start < end <= len(data) or end - start != kind.itemsize * math.prod(shape):
+                raise ValueError(f"{key} does not lie within the file")
+            found[key] = torch.frombuffer(data, dtype=kind, count=math.prod(shape), offset=start).view(shape)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError, RuntimeError) as error:
         raise ModelFileBroken(
             f"adapter {name!r}: {WEIGHTS_FILE} is truncated or damaged ({error}); train or copy it again"
         ) from error
+    return found

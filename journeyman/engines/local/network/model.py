@@ -24,6 +24,7 @@ from journeyman.errors import InvalidInput, ModelFileBroken, Overloaded
 
 _TOLERANCE = 0.1
 """Of the norm: bfloat16 rounds to about 0.01, and an architecture that is computed wrongly differs by about 1."""
+_CHANGING = ("dynamic", "longrope")
 _LOG = logging.getLogger(__name__)
 
 
@@ -42,10 +43,14 @@ class LocalModel:
         self.folder, self.precision = folder, precision
         self.dtype = choose_dtype(precision)
         config = _read_config(folder)
-        self.context = min(context, getattr(config, "max_position_embeddings", context))
+        self.context = min(context, _steady_context(config, context))
+        if self.context < len(PROBE):
+            raise InvalidInput(f"context: {self.context} tokens hold no conversation; give at least {len(PROBE)}")
         heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
         size = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-        self._ops = _choose_ops(self.dtype, compiled, [size, config.hidden_size, config.intermediate_size])
+        self._ops = _choose_ops(
+            self.dtype, compiled, [size, config.hidden_size, getattr(config, "intermediate_size", LANES)]
+        )
         self.kernels = self._ops.name
         self._network = self._build(config, native)
         self.path, self.sites = self._network.path, self._network.sites
@@ -157,11 +162,26 @@ def _read_config(folder: Path) -> Any:
         raise InvalidInput(f"{folder.name}: transformers cannot build this model ({error})") from error
 
 
+def _steady_context(config: Any, context: int) -> int:
+    """How long requests may be for a position to mean the same in all of them.
+
+    Some rotary embeddings change when the longest request of a batch passes the length they were trained on.
+    """
+    longest = getattr(config, "max_position_embeddings", None) or context
+    rotation = getattr(config, "rope_parameters", None) or {}
+    if rotation.get("rope_type") in _CHANGING:
+        return int(rotation.get("original_max_position_embeddings") or longest)
+    return int(longest)
+
+
 def _choose_ops(dtype: torch.dtype, compiled: bool, widths: Sequence[int]) -> Ops:
     if not compiled:
         return TorchOps()
     if any(width % LANES for width in widths) or widths[0] > LARGEST_HEAD:
-        _LOG.warning("the compiled kernels take widths that are multiples of %d; PyTorch's operations take over", LANES)
+        _LOG.warning(
+            "the compiled kernels take widths that are multiples of %d and heads up to %d; PyTorch's take over",
+            LANES, LARGEST_HEAD,
+        )  # fmt: skip
         return TorchOps()
     try:
         return KernelOps(dtype)

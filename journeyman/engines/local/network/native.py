@@ -53,11 +53,8 @@ class NativeNetwork:
             for number, layer in enumerate(blueprint.layers)
         ]  # fmt: skip
         self._norm = builder.norm("model.norm")
-        if "lm_head.weight" in files and not blueprint.tied:
-            head = files.take("lm_head.weight")
-        else:
-            files.left.discard("lm_head.weight")
-            head = self._embedding
+        files.left -= {"lm_head.weight"} if blueprint.tied else set()
+        head = self._embedding if blueprint.tied else files.take("lm_head.weight")
         self._head = freeze(head, int8=int8)
         files.left -= {name for name in files.left if name.endswith("rotary_emb.inv_freq")}
         if files.left:

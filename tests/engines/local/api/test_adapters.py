@@ -157,3 +157,33 @@ def test_an_error_in_the_middle_of_a_stream_is_an_event_and_no_done(served, wild
     status, content = served.post("/v1/chat/completions", body | {"stream": False})
     assert status == 500
     assert json.loads(content)["error"]["type"] == "server_error"
+
+
+def test_files_of_an_adapter_may_not_lead_out_of_the_store_by_links(serve, tiny, tmp_path):
+    store, secret = tmp_path / "store", write_lora(tmp_path / "secret", tiny, 3)
+    store.mkdir()
+    inside = write_lora(store / "inside", tiny, 4)
+    (store / "folder").symlink_to(secret)
+    (store / "linked").mkdir()
+    for file in secret.iterdir():
+        (store / "linked" / file.name).symlink_to(file)
+    (store / "alias").symlink_to(inside)
+    served = serve(adapter_store=store)
+    for name, status in (("folder", 400), ("linked", 400), ("alias", 200), ("inside", 200)):
+        answer = served.post("/v1/load_lora_adapter", {"lora_name": name, "lora_path": str(store / name)})
+        assert answer[0] == status, (name, answer)
+    assert served.model.adapters["alias"].folder == inside.resolve()
+
+
+def test_a_name_has_a_length(load, loras):
+    status, content = load("x" * 257, loras["red"])
+    assert status == 400
+    assert "lora_name" in content
+
+
+def test_a_template_that_is_no_text_is_refused(load, tiny, tmp_path):
+    folder = write_lora(tmp_path / "odd", tiny, 4)
+    (folder / "chat_template.jinja").write_bytes(b"\xff\xfe{{ x }}")
+    status, content = load("odd", folder)
+    assert status == 400
+    assert "no text in UTF-8" in content

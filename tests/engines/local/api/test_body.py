@@ -205,3 +205,12 @@ def test_choices_have_seeds_of_their_own_that_neighbouring_seeds_do_not_share():
 def test_an_adapter_is_loaded_by_name_and_folder(parsed):
     with pytest.raises(InvalidInput):
         read_as(LoadBody, parsed)
+
+
+@pytest.mark.parametrize("name", ["", "two words", "a.b", "ü", "x" * 65, 'f{"a":1}', "\ud800"])
+def test_a_function_has_a_name_by_openais_rule(name):
+    tools = [{"type": "function", "function": {"name": "fine-1_A"}}, {"type": "function", "function": {"name": name}}]
+    asked = {"model": "tiny", "messages": [{"role": "user", "content": "hi"}]}
+    assert read_body(asked | {"tools": tools[:1]}).tools
+    with pytest.raises(InvalidInput, match=r"tools\.1\.function\.name"):
+        read_body(asked | {"tools": tools})

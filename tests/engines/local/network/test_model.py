@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 from journeyman.engines.local.network.borrowed import load_weights
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.network.precision import choose_dtype
+from journeyman.engines.local.network.step import Step
 from journeyman.errors import InvalidInput, ModelFileBroken
 from tests.engines.local.conftest import generate, load_plain, random_prompts
 from tests.tiny import write_lora, write_model
@@ -29,6 +30,16 @@ ARCHITECTURES = {
                         "query_pre_attn_scalar": 16},
     ),
 }  # fmt: skip
+
+
+def apart(one: LocalModel, other: LocalModel) -> float:
+    """How far apart their logits for a prompt are, of their norm."""
+    prompt, logits = random_prompts(1, seed=35)[0], []
+    for model in (one, other):
+        step = Step()
+        step.add(prompt, 0, model.cache.take(len(prompt), b"apart").pages, None)
+        logits.append(model.forward(step, range(len(prompt))).float())
+    return float((logits[0] - logits[1]).norm() / logits[1].norm())
 
 
 WAYS = {
@@ -83,6 +94,7 @@ def test_files_that_hold_more_than_a_family_knows_are_left_to_transformers(folde
 def test_int8_is_close_and_says_what_it_is(tiny, tmp_path):
     model = LocalModel(tiny, precision="int8")
     assert model.precision == "int8"
+    assert 0 < apart(model, LocalModel(tiny, precision="bfloat16")) < 0.1
     with pytest.raises(InvalidInput, match="computed natively"):
         LocalModel(write_model(tmp_path / "model", "granite"), precision="int8")
 
@@ -105,6 +117,7 @@ def test_an_architecture_that_is_computed_otherwise_is_refused_and_never_served_
 
 def test_bfloat16_is_close_to_float32(tiny):
     model = LocalModel(tiny, precision="bfloat16")
+    assert 0 < apart(model, LocalModel(tiny, precision="float32")) < 0.05
     assert model.cache.layers[0].keys.dtype is torch.bfloat16
     assert choose_dtype("bfloat16") is torch.bfloat16
     assert choose_dtype("float32") is torch.float32
@@ -177,3 +190,33 @@ def test_a_config_that_is_no_config(folder, written):
 def test_the_context_is_at_most_the_models_own(tiny):
     assert LocalModel(tiny, precision="float32", context=4096).context == 512
     assert LocalModel(tiny, precision="float32", context=100).context == 100
+
+
+def test_layers_of_odd_widths_are_adapted_as_peft_does(tmp_path, start):
+    folder = write_model(
+        tmp_path / "model", "qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32,
+        shared_expert_intermediate_size=32,
+    )  # fmt: skip
+    lora = write_lora(tmp_path / "lora", folder, 3, target_modules=["shared_expert_gate", "q_proj"])
+    adapted = PeftModel.from_pretrained(load_plain(folder), lora).eval()
+    engine = start(folder, {"lora": lora}, rows=4)
+    assert engine.model.kernels == "c"
+    prompts = random_prompts(3, seed=34)
+    asked = [engine.ask(prompt, "lora") for prompt in prompts]
+    assert [each.reply for each in asked] == [generate(adapted, prompt, 24) for prompt in prompts]
+
+
+def test_an_untied_head_that_is_not_there_is_not_made_up(tmp_path):
+    folder = write_model(tmp_path / "model", tie_word_embeddings=False)
+    path = folder / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["lm_head.weight"]
+    save_file(tensors, path, metadata={"format": "pt"})
+    with pytest.raises(ModelFileBroken, match=r"lm_head\.weight"):
+        LocalModel(folder)
+
+
+def test_positions_that_mean_other_things_in_longer_batches_are_not_reached(tmp_path):
+    rotation = {"rope_type": "longrope", "rope_theta": 1e4, "original_max_position_embeddings": 64,
+                "short_factor": [1.0] * 8, "long_factor": [4.0] * 8}  # fmt: skip
+    assert LocalModel(write_model(tmp_path / "model", rope_parameters=rotation)).context == 64

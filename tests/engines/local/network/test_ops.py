@@ -180,3 +180,16 @@ def test_without_a_compiler_the_reason_is_told(monkeypatch, compiler):
     with pytest.raises(build.NotBuilt, match="compiler"):
         build.load_library()
     build.load_library.cache_clear()
+
+
+def test_scores_that_are_no_numbers_are_not_hidden(kind):
+    dtype, _, ops = kind
+    heads, step = Heads(4, 2, 32, 0.2), a_step((3, 1), (20, 1))
+    mixed = torch.ones(2, 8 * 32, dtype=dtype)
+    mixed[1, 5] = float("inf")
+    pages = Pages(torch.zeros(PAGES, 2, 32, PAGE, dtype=dtype), torch.ones(PAGES, 2, PAGE, 32, dtype=dtype))
+    ops.rotate_and_keep(mixed, heads, pages, step)
+    out = torch.empty(2, 4 * 32, dtype=dtype)
+    ops.attend(mixed, heads, pages, step, out)
+    assert out[0].isfinite().all()
+    assert out[1, :32].isnan().all()

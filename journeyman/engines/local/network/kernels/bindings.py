@@ -47,6 +47,7 @@ class KernelOps:
 
     def __init__(self, dtype: torch.dtype) -> None:
         library, kind = load_library(), _TYPES[dtype]
+        self._dtype = dtype
         pointer, integer, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
         def function(name: str, *arguments: Any) -> Callable[..., None]:
@@ -97,11 +98,12 @@ class KernelOps:
 
     def lora(self, outputs: torch.Tensor, inputs: torch.Tensor, step: Step, site: int) -> None:
         """See `Ops`."""
-        spans, most = _spans(step)
+        odd = inputs.shape[1] % LANES or outputs.shape[1] % LANES or outputs.dtype is not self._dtype
         for span in step.spans:
-            if span.last - span.first > _MANY_ROWS:
+            if odd or span.last - span.first > _MANY_ROWS or site in _sites(span.weights)[1]:
                 add_lora(outputs, inputs, span, site)
-        if not len(spans):
+        spans, most = _spans(step)
+        if odd or not len(spans):
             return
         middle = torch.empty(len(inputs), most)
         self._lora(
@@ -131,24 +133,33 @@ def _spans(step: Step) -> tuple[Any, int]:
     spans = (_Span * len(few))()
     most = 0
     for each, span in zip(spans, few, strict=True):
-        each.first, each.last, each.sites = span.first, span.last, _sites(span.weights)
+        each.first, each.last, each.sites = span.first, span.last, _sites(span.weights)[0]
         most = max(most, _MEMBERS * span.weights.rank)
     step.memo["c spans"] = known = (spans, -(-most // LANES) * LANES)
     return known
 
 
-def _sites(weights: LoraWeights) -> Any:
+def _sites(weights: LoraWeights) -> tuple[Any, frozenset[int]]:
+    """An adapter's sites as C reads them, empty where C cannot take their widths; and the numbers of those."""
     if weights.pointers is None:
         sites = (_Site * len(weights.sites))()
-        for each, adapter in zip(sites, weights.sites, strict=True):
+        odd = set()
+        for number, (each, adapter) in enumerate(zip(sites, weights.sites, strict=True)):
             if adapter is None:
+                continue
+            widths = [
+                adapter.down.shape[1],
+                *(width for up, _, column in adapter.ups for width in (up.shape[1], column)),
+            ]
+            if any(width % LANES for width in widths):
+                odd.add(number)
                 continue
             each.a, each.rank, each.members = adapter.down.data_ptr(), len(adapter.down), len(adapter.ups)
             for member, (up, first, column) in zip(each.member, adapter.ups, strict=False):
                 member.b, member.rank, member.outputs = up.data_ptr(), *up.shape
                 member.first, member.column = first, column
-        weights.pointers = sites
-    return weights.pointers
+        weights.pointers = sites, frozenset(odd)
+    return weights.pointers  # type: ignore[no-any-return]
 
 
 def _pointers(pair: tuple[torch.Tensor, torch.Tensor] | None) -> tuple[int | None, int | None]:

@@ -12,7 +12,8 @@
 #include <string.h>
 
 #define LANES 16
-#define PAGE 16 /* Positions in a page of the cache; cache.py has the same number. */
+#define PAGE 16 /* Positions in a page of the cache; step.py has the same number. */
+_Static_assert(PAGE == LANES, "the scores of a page are one vector");
 #define MEMBERS 3
 #define HEADS_AT_ONCE 4
 #define LARGEST_HEAD 512

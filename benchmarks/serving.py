@@ -32,6 +32,7 @@ from serving_parts import (
 )
 from serving_parts.plan import SEED, Plan
 from serving_parts.rows import ServingRow
+from serving_parts.sides import measure_a_copy
 
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
@@ -70,6 +71,7 @@ def main() -> None:
     rounds = options.rounds or (1 if options.quick else 3)
     measured: dict[str, list[ServingRow]] = {}
     with tempfile.TemporaryDirectory(prefix="journeyman-serving-") as scratch:
+        measure_a_copy(Path(scratch) / "source")
         plan = Plan(model, Path(scratch), options.threads, rounds, options.quick)
         try:
             for name in names:

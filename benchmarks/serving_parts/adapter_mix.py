@@ -1,10 +1,10 @@
 """What different adapters in one batch cost, against our own base model; and PEFT doing the same."""
 
-from statistics import median
+from statistics import mean, median
 from typing import Any
 
 from serving_parts.plan import Plan
-from serving_parts.rows import ServingRow, figure, of_case, ratios, rounds_of, speed_rows
+from serving_parts.rows import ServingRow, figure, of_case, ratios, rounds_of, speed_rows, speeds
 from serving_parts.sides import run_side
 
 LOSSES = {(8, 8): 35, (32, 8): 25, (32, 32): 40}
@@ -18,15 +18,17 @@ def measure(plan: Plan) -> list[ServingRow]:
     """Rows for batches of 8 and 32."""
     # Side by side in time with the base model that they are compared with.
     cases: list[dict[str, Any]] = [
-        {"batch": batch, "adapters": adapters, "crowded": False}
+        {"batch": batch, "adapters": adapters, "crowded": False, "again": False}
         for batch in (8, 32) for adapters in (0, 8, *([32] if batch == 32 else []))
     ]  # fmt: skip
     crowded = [{"batch": batch, "adapters": 8, "crowded": True} for batch in (8, 32)]
+    # Before the crowd, among it, and after it: a process that grows slower is not blamed on the crowd.
+    again = [{"batch": batch, "adapters": 8, "crowded": False, "again": True} for batch in (8, 32)]
     registered = plan.count(1000, 40)
     folders = plan.adapters(32)
     ours, theirs = [], []
     for number in range(plan.rounds):
-        job = plan.job(cases=[*cases, *crowded], seed=f"adapters/{number}", adapters=folders)
+        job = plan.job(cases=[*cases, *crowded, *again], seed=f"adapters/{number}", adapters=folders)
         ours += run_side("ours", job | {"crowd": plan.crowd(registered - len(folders))})
         mixed = [{"batch": batch, "adapters": 8} for batch in ((8,) if plan.quick else (8, 32))]
         theirs += run_side("theirs", job | {"cases": mixed, "adapters": folders[:8]})
@@ -56,10 +58,15 @@ def _crowd_rows(ours: list[dict[str, Any]], registered: int) -> list[ServingRow]
         crowded = of_case(ours, batch=batch, adapters=8, crowded=True)
         assert all(each["registered"] == registered for each in crowded)
         rows += speed_rows(f"ours, 8 adapters of {registered:,} registered, batch {batch}", crowded)
-        lost = [100 * (1 - ratio) for ratio in ratios(crowded, _case(ours, batch, 8))]
+        before, after = _case(ours, batch, 8), of_case(ours, batch=batch, adapters=8, again=True)
+        rows += speed_rows(f"ours, 8 adapters, the others unloaded again, batch {batch}", after)
+        lost = [
+            100 * (1 - middle / mean([one, other]))
+            for one, middle, other in zip(speeds(before), speeds(crowded), speeds(after), strict=True)
+        ]
         rows.append(
             figure(
-                f"speed lost when {registered:,} adapters of rank 16 are registered, batch {batch}, against the same 8",
+                f"speed lost while {registered:,} adapters are registered, batch {batch}, against before and after",
                 median(lost), "%", at_most=UNCHANGED,
                 note=f"{rounds_of(lost, 2)}; the others have weights of 32 and settings of their own, so that the "
                 "engine tells them apart; they do not fit into its memory together",
@@ -86,4 +93,4 @@ def _peft_rows(ours: list[dict[str, Any]], theirs: list[dict[str, Any]]) -> list
 
 
 def _case(ours: list[dict[str, Any]], batch: int, adapters: int) -> list[dict[str, Any]]:
-    return of_case(ours, batch=batch, adapters=adapters, crowded=False)
+    return of_case(ours, batch=batch, adapters=adapters, crowded=False, again=False)

@@ -26,25 +26,36 @@ _ADAPTERS = 3
 def measure(plan: Plan) -> list[ServingRow]:
     """Rows for both precisions; the replies are sampled at temperature 1 under the base model and three adapters."""
     count = plan.count(64, 4)
+    numbers = [number % (_ADAPTERS + 1) for number in range(count)]
+    job = plan.job(
+        prompts=text_prompts(plan.model, count, SEED + 1),
+        named=[None if number == _ADAPTERS else f"a{number}" for number in numbers],
+        adapters=plan.adapters(_ADAPTERS, "float32"),
+        tokens=plan.count(32, 8),
+    )
     rows = []
     for precision, bar in BARS.items():
-        named = [None if number % (_ADAPTERS + 1) == _ADAPTERS else f"a{number % (_ADAPTERS + 1)}"
-                 for number in range(count)]  # fmt: skip
-        job = plan.job(
-            prompts=text_prompts(plan.model, count, SEED + 1), named=named, precision=precision,
-            adapters=plan.adapters(_ADAPTERS, "float32"), tokens=plan.count(32, 8),
-        )  # fmt: skip
-        sampled = run_side("logprobs", job | {"how": "sampled"})
-        differences = run_side("logprobs", job | {"how": "trained", "sampled": sampled})
-        mean = clustered_mean([[abs(each) for each in reply] for reply in differences])
-        flat = [abs(each) for reply in differences for each in reply]
-        rows.append(
-            figure(
-                f"mean |engine − trainer| of sampled tokens' logprobs, {precision}", mean.estimate, "nats", at_most=bar,
-                interval=(mean.low, mean.high), note=f"{len(flat)} tokens of {count} replies; greatest {max(flat):.2g}",
-            )
-        )  # fmt: skip
-    return rows
+        part = job | {"how": "sampled", "precision": precision}
+        part["sampled"] = run_side("logprobs", part)
+        found = run_side("logprobs", part | {"how": "trained"})
+        rows.append(_row(f"mean |engine − trainer| of sampled tokens' logprobs, both {precision}", found, bar))
+    # Two computations in bfloat16 are further apart than either is from the truth: which of them is off?
+    exact = run_side("logprobs", part | {"how": "trained", "precision": "float32"})
+    rounded = [
+        [one - other for one, other in zip(reply, exact[number], strict=True)] for number, reply in enumerate(found)
+    ]
+    return [
+        *rows,
+        _row("of these, mean |engine in bfloat16 − trainer in float32|", exact),
+        _row("of these, mean |trainer in float32 − trainer in bfloat16|", rounded),
+    ]
+
+
+def _row(what: str, differences: list[list[float]], bar: float | None = None) -> ServingRow:
+    sizes = [[abs(each) for each in reply] for reply in differences]
+    mean, tokens = clustered_mean(sizes), sum(map(len, sizes))
+    note = f"{tokens} tokens of {len(sizes)} replies; greatest {max(map(max, sizes)):.2g}"
+    return figure(what, mean.estimate, "nats", at_most=bar, interval=(mean.low, mean.high), note=note)
 
 
 def side(job: dict[str, Any]) -> Any:
@@ -74,7 +85,7 @@ def _differences(job: dict[str, Any]) -> list[list[float]]:
             )
             for number in numbers
         ]
-        trained = torch.cat([policy.logprobs(pack) for pack in pack_rows(rows, config.pack_tokens)]).tolist()
+        trained = [each for pack in pack_rows(rows, config.pack_tokens) for each in policy.logprobs(pack).tolist()]
         for number in numbers:
             ours = job["sampled"][number]["logprobs"]
             found[number] = [one - other for one, other in zip(ours, trained[: len(ours)], strict=True)]

@@ -8,15 +8,20 @@ from serving_parts.windows import Window
 
 
 def side(job: dict[str, Any]) -> list[dict[str, Any]]:
-    """One result for each of `job["cases"]`, `job["repeats"]` times; a `crowded` one has `job["crowd"]` registered."""
-    results, crowded = [], False
+    """One result for each of `job["cases"]`, `job["repeats"]` times.
+
+    In a `crowded` case the adapters of `job["crowd"]` are registered, too; they come when the first such case does, and
+    go when the next case is none.
+    """
+    results, crowd = [], list[str]()
     with OurEngine(job["model"], job["threads"], precision=job.get("precision", "bfloat16")) as engine:
         adapters = engine.load(job.get("adapters", ()))
         for repeat in range(job.get("repeats", 1)):
             for case in job["cases"]:
-                if case.get("crowded") and not crowded:
-                    engine.load(job["crowd"])
-                    crowded = True
+                if case.get("crowded") and not crowd:
+                    crowd = engine.load(job["crowd"])
+                while crowd and not case.get("crowded"):
+                    engine.model.unload_adapter(crowd.pop())
                 results.append(_measure(engine, case, adapters, job, f"{job['seed']}/{repeat}/{case}"))
     return results
 

@@ -2,11 +2,14 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+import journeyman
 
 BENCHMARKS = Path(__file__).parent.parent
 _SHOWN_LINES = 30
@@ -47,5 +50,14 @@ def run_side(
 def child_environment() -> dict[str, str]:
     """The environment of an engine under test: ours, without what would set its threads behind its back."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
-    paths = [str(BENCHMARKS), *filter(None, [kept.get("PYTHONPATH")])]
-    return kept | {"PYTHONPATH": os.pathsep.join(paths), "HF_HUB_OFFLINE": "1"}
+    paths = [*filter(None, [kept.get("PYTHONPATH")]), str(BENCHMARKS)]
+    # Safe: the folder in which the benchmark was started is no place to import from.
+    return kept | {"PYTHONPATH": os.pathsep.join(paths), "PYTHONSAFEPATH": "1", "HF_HUB_OFFLINE": "1"}
+
+
+def measure_a_copy(target: Path) -> None:
+    """From now on engines run from a copy of the source: all of a run measures one state of it, whoever edits it."""
+    shutil.copytree(Path(journeyman.__file__).parent, target / "journeyman")
+    shutil.copytree(Path(__file__).parent, target / "serving_parts")
+    shutil.copy(BENCHMARKS / "record.py", target)
+    os.environ["PYTHONPATH"] = os.pathsep.join([str(target), *filter(None, [os.environ.get("PYTHONPATH")])])

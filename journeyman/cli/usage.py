@@ -102,6 +102,11 @@ def reconcile_command(
     with closing(open_store(settings)) as store:
         result = reconcile(store, epoch, totals)
     counted = f"{result.tokens:,} tokens in {result.last:,} choices since the engine was started"
+    if result.answered:
+        shown = ", ".join(result.answered[:5]) + (", …" if len(result.answered) > 5 else "")
+        typer.echo(
+            f"Calls of the engine's list that are booked from their answers: {len(result.answered):,} ({shown})."
+        )
     if not result.differences:
         typer.echo(f"Equal: the ledger holds what the engine counted, {counted}.")
         return

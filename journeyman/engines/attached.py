@@ -1,6 +1,7 @@
 """An engine that somebody else started: found by its URL, watched, and never stopped by us."""
 
 import asyncio
+import contextlib
 import logging
 from pathlib import Path
 from types import TracebackType
@@ -10,7 +11,7 @@ import aiohttp
 from pydantic import BaseModel, ValidationError
 
 from journeyman.config import Settings
-from journeyman.engines.dialect import LOCAL, Dialect, vllm_dialect
+from journeyman.engines.dialect import LOCAL, SERVING_ONLY, Dialect, vllm_dialect
 from journeyman.engines.health import Health
 from journeyman.errors import NotFound, UpstreamFailed
 
@@ -47,6 +48,7 @@ class AttachedEngine:
         self.epoch = 0
         self.failure: str | None = None
         self.dialect: Dialect = LOCAL
+        self.ends_with_us = False
         self._settings, self._check_every = settings, check_every
         self._watching: asyncio.Task[None] | None = None
 
@@ -73,6 +75,8 @@ class AttachedEngine:
         self.name = found.id
         if found.owned_by != _OURS:
             self.dialect = vllm_dialect(self._folder(found))
+        else:
+            self.dialect = await self._own_dialect()
         self.epoch += 1
         self._watching = asyncio.create_task(self._watch())
 
@@ -82,6 +86,21 @@ class AttachedEngine:
             self._watching.cancel()
             await asyncio.wait([self._watching])
             self._watching = None
+
+    @property
+    def _is_foreign(self) -> bool:
+        return not self.dialect.checks_adapters
+
+    async def _own_dialect(self) -> Dialect:
+        """How one of our own engines has to be asked, which depends on the numbers that it computes in."""
+        try:
+            health = await self._read("/healthz")
+            return SERVING_ONLY if health["precision"] == "int8" else LOCAL
+        except (aiohttp.ClientError, TimeoutError, ValueError, KeyError, TypeError) as error:
+            raise UpstreamFailed(
+                f"the engine at {self.url} does not say what it computes in ({type(error).__name__} at "
+                f"{self.url}/healthz); nothing was started. Look at its log"
+            ) from error
 
     def _folder(self, model: _Model) -> Path | None:
         """The base model's folder, if the model lies on this machine, too."""
@@ -100,6 +119,10 @@ class AttachedEngine:
                 )
                 log.warning("%s", self.failure)
                 await health.until(lambda failed: failed == 0)
+                if not self._is_foreign:
+                    # It may compute in other numbers than before. If it is gone again, the next check will see that.
+                    with contextlib.suppress(UpstreamFailed):
+                        self.dialect = await self._own_dialect()
                 self.epoch += 1
                 self.failure = None
                 log.warning("the engine at %s answers again", self.url)

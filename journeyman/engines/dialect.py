@@ -11,20 +11,23 @@ from journeyman.errors import InvalidInput
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """How one kind of engine has to be asked. What it would ignore in silence is refused here instead."""
+    """How one kind of engine has to be asked.
+
+    Of the fields that our own engine takes, those in `refuses` are refused for it; all others pass as they are.
+    """
 
     health: str = "/healthz"
     tells_tokens: dict[str, Any] = field(default_factory=lambda: {"return_token_ids": True})
     """Fields of a request that make it report token ids and their raw log probabilities."""
     refuses: dict[str, str] = field(default_factory=dict)
-    """Fields of a request that it would ignore, and why it has none such."""
+    """Fields of a request that it cannot honour, and why."""
     checks_adapters: bool = True
     """Whether it refuses weights that do not fit, and asks each adapter under the chat template that it knows."""
     base: Path | None = None
     """Where its base model lies, for an engine that does neither; None when that is not known."""
 
     def check_request(self, fields: dict[str, Any]) -> None:
-        """InvalidInput for a field that would be ignored."""
+        """InvalidInput for a field that it cannot honour."""
         for name, reason in self.refuses.items():
             if fields.get(name) is not None:
                 raise InvalidInput(f"{name}: {reason}; leave it out")
@@ -40,7 +43,7 @@ class Dialect:
             )
         check_fit(name, folder, self.base)
         own = folder / TEMPLATE
-        if own.is_file() and own.read_text(encoding="utf-8") != stored_template(self.base):
+        if own.is_file() and own.read_text(encoding="utf-8", errors="replace") != stored_template(self.base):
             raise InvalidInput(
                 f"adapter {name!r} learned under another chat template than its base model's, and this engine has only "
                 "that one; nothing was loaded. Serve it with the local engine: `journeyman up --engine local`"

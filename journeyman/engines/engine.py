@@ -86,6 +86,11 @@ class RunningEngine(Protocol):
         ...
 
     @property
+    def ends_with_us(self) -> bool:
+        """Whether it was started here: when it cannot be reached at the end, it is gone, and its counters with it."""
+        ...
+
+    @property
     def dialect(self) -> Dialect:
         """What it has to be asked differently."""
         ...

@@ -14,6 +14,8 @@ from journeyman.errors import InvalidInput
 WEIGHTS = "adapter_model.safetensors"
 _PREFIX = "base_model.model."
 _BYTES = {"F32": 4, "BF16": 2, "F16": 2}
+_LONGEST_HEADER = 100_000_000
+"""As safetensors itself has it: a file that says more of itself is not one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,9 +61,9 @@ def _header(file: Path) -> tuple[int, dict[str, _Tensor]]:
     try:
         with file.open("rb") as opened:
             length = int.from_bytes(opened.read(8), "little")
-            header = json.loads(opened.read(length))
+            header = json.loads(opened.read(length) if length <= _LONGEST_HEADER else b"")
         tensors = {key: _tensor(entry) for key, entry in header.items() if key != "__metadata__"}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, MemoryError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError, MemoryError) as error:
         raise InvalidInput(f"{file} is truncated or no safetensors file ({error}); copy it again") from error
     if file.stat().st_size != 8 + length + max((tensor.end for tensor in tensors.values()), default=0):
         raise InvalidInput(f"{file} is truncated or altered; copy it again")
@@ -70,7 +72,9 @@ def _header(file: Path) -> tuple[int, dict[str, _Tensor]]:
 
 def _tensor(entry: dict[str, Any]) -> _Tensor:
     start, end = entry["data_offsets"]
-    return _Tensor(entry["dtype"], tuple(entry["shape"]), start, end)
+    if not (isinstance(start, int) and isinstance(end, int) and 0 <= start <= end):
+        raise ValueError("the places of its tensors are no numbers")
+    return _Tensor(str(entry["dtype"]), tuple(entry["shape"]), start, end)
 
 
 def _all_finite(data: bytes, kind: str) -> bool:

@@ -46,13 +46,13 @@ class HeldEngine:
 
     async def load(self, name: str, folder: Path) -> None:
         """Answer under the adapter in `folder` when asked for `name`, now and after every restart."""
-        known = self._wanted.get(name)
-        if known not in (None, folder):
-            raise InvalidInput(
-                f"the adapter {name} is the one in {known}, and weights never change under a name; nothing was loaded. "
-                f"Load {folder} under a name of its own"
-            )
         async with self._loading:
+            known = self._wanted.get(name)
+            if known not in (None, folder):
+                raise InvalidInput(
+                    f"the adapter {name} is the one in {known}, and weights never change under a name; nothing was "
+                    f"loaded. Load {folder} under a name of its own"
+                )
             if not self.holds(name):
                 await asyncio.to_thread(self._running.dialect.check_adapter, name, folder)
                 http, epoch = self._reached(), self._running.epoch

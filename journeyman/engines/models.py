@@ -143,7 +143,11 @@ def stored_template(folder: Path) -> str | None:
     """The chat template that a model folder carries, in whichever of the three ways Hugging Face keeps it."""
     file = folder / TEMPLATE
     if file.is_file():
-        return file.read_text(encoding="utf-8")
+        try:
+            return file.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            again = _pull_again(folder.name)
+            raise ModelFileBroken(f"{folder.name}: {TEMPLATE} is no text in UTF-8; {again}") from error
     found = _read_json(folder / "tokenizer_config.json").get("chat_template")
     if isinstance(found, list):
         named = {each["name"]: each["template"] for each in found}

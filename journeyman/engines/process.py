@@ -12,9 +12,20 @@ from types import TracebackType
 from typing import Self
 
 from journeyman.engines.dialect import LOCAL, SERVING_ONLY, Dialect
-from journeyman.errors import UpstreamFailed
+from journeyman.errors import InvalidInput, UpstreamFailed
 
 _LOG_LINES = 15
+_OURS = {
+    "--precision": " and use the setting `precision`",
+    "--threads": " and use the setting `threads`",
+    "--model": " and choose the model with `journeyman up --model`",
+    "--name": "",
+    "--host": "",
+    "--port": "",
+    "--adapters": "",
+    "--exit-with-stdin": "",
+}
+"""What we tell our own engine ourselves, and where else a person chooses it, if anywhere."""
 
 
 class EngineProcess:
@@ -39,6 +50,7 @@ class EngineProcess:
         self.url = ""
         self.log = log
         self.dialect = dialect
+        self.ends_with_us = True
         self.command, self._environment = tuple(command), environment
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._process: Process | None = None
@@ -49,7 +61,11 @@ class EngineProcess:
         cls, model: Path, name: str, home: Path, *,
         threads: int | None = None, precision: str = "auto", arguments: Sequence[str] = (),
     ) -> Self:  # fmt: skip
-        """The PyTorch engine over the weights in the folder `model`, called `name` by its clients."""
+        """The PyTorch engine over the weights in the folder `model`, called `name` by its clients.
+
+        InvalidInput when the further `arguments` hold one that is set here.
+        """
+        refuse_ours("local_arguments", arguments, _OURS)
         command = [sys.executable, "-m", "journeyman.engines.local", "--model", str(model), "--name", name]
         command += ["--host", "127.0.0.1", "--port", "0", "--exit-with-stdin", "--precision", precision]
         command += ["--adapters", str(home / "adapters")]
@@ -169,6 +185,19 @@ class EngineProcess:
     async def _ended(self, process: Process) -> None:
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(process.wait(), self._stop_timeout)
+
+
+def refuse_ours(setting: str, arguments: Sequence[str], ours: Mapping[str, str]) -> None:
+    """InvalidInput for an argument that we set ourselves, however it is written; `ours` says what to do instead."""
+    for argument in arguments:
+        # Parsers of arguments take a beginning that stands for one option only, and some of them `_` for `-`.
+        name = argument.partition("=")[0].replace("_", "-")
+        found = next((option for option in ours if name.startswith("--") and option.startswith(name)), None)
+        if found is not None:
+            raise InvalidInput(
+                f"{setting}: {argument} is set by Journeyman, because the rest relies on it; nothing was started. "
+                f"Leave it out{ours[found]}"
+            )
 
 
 def log_of(home: Path, name: str) -> Path:

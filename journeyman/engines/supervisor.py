@@ -46,6 +46,7 @@ class SupervisedEngine:
         self._start_seconds = 0.0
         self._failed_at: deque[float] = deque()
         self._watching: asyncio.Task[None] | None = None
+        self.ends_with_us = True
 
     async def __aenter__(self) -> Self:
         await self.start()

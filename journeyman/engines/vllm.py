@@ -7,13 +7,12 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 
 from journeyman.config import Settings
 from journeyman.engines.dialect import vllm_dialect
 from journeyman.engines.models import stored_template
-from journeyman.engines.process import EngineProcess, log_of
+from journeyman.engines.process import EngineProcess, log_of, refuse_ours
 from journeyman.errors import InvalidInput
 
 START_SECONDS = 900.0
@@ -88,7 +87,7 @@ def _server(model: Path, name: str, settings: Settings) -> list[str]:
         "--shutdown-timeout": str(_DRAIN_SECONDS),
     }
     switches = ["--enable-lora", "--enable-prompt-tokens-details"]
-    _refuse_ours(settings.vllm_arguments, [*own, *switches])
+    refuse_ours("vllm_arguments", settings.vllm_arguments, dict.fromkeys([*own, *switches], ""))
     chosen = [] if _gives(settings, "--structured-outputs-config") else ["--structured-outputs-config", _COMPACT]
     chosen += [] if _gives(settings, "--tool-call-parser") else _tool_calls(stored_template(model))
     named = [part for pair in own.items() for part in pair]
@@ -98,15 +97,6 @@ def _server(model: Path, name: str, settings: Settings) -> list[str]:
 
 def _gives(settings: Settings, option: str) -> bool:
     return any(argument.partition("=")[0] == option for argument in settings.vllm_arguments)
-
-
-def _refuse_ours(arguments: Sequence[str], own: Sequence[str]) -> None:
-    for argument in arguments:
-        if argument.partition("=")[0] in own:
-            raise InvalidInput(
-                f"vllm_arguments: {argument} is set by Journeyman, because the rest relies on it; nothing was started. "
-                "Leave it out"
-            )
 
 
 def _tool_calls(template: str | None) -> list[str]:

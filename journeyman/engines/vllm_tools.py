@@ -1,33 +1,35 @@
 """Teaches vLLM to read `<tool_call>name{"argument": 1}</tool_call>`, as models write calls under our template.
 
-vLLM loads this file by its path, in an environment where Journeyman need not be installed; hence it stands alone. What
-cannot be read as a call stays in the text.
+vLLM loads this file by its path, in an environment where Journeyman need not be installed; hence it stands alone. It
+reads by the rule of `journeyman.rendering.tool_calls`: the arguments end where their JSON does, the closing marker must
+follow, and what is no call of a tool that was offered stays in the text.
 """
 
 import json
 import re
 import sys
+from collections.abc import Collection
 from typing import Any
 
 NAME = "journeyman"
-OPENING = "<tool_call>"
-_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
-_SIGNATURE = re.compile(r"([\w.-]+)\s*(\{.*\})", re.DOTALL)
+OPENING, CLOSING = "<tool_call>", "</tool_call>"
+_HEAD = re.compile(r"\s*(?:([\w.-]+)\s*)?(?=\{)")
+_SPACE = re.compile(r"[ \t\n\r]*")
+_JSON = json.JSONDecoder()
 
 
-def read_calls(text: str) -> tuple[str, list[tuple[str, str]]]:
-    """The words of a reply, and its calls as name and arguments, these as they were written."""
+def read_calls(text: str, offered: Collection[str] | None = None) -> tuple[str, list[tuple[str, str]]]:
+    """The words of a reply, and its calls of `offered` tools (None: any): name, and arguments as they were written."""
     calls: list[tuple[str, str]] = []
     words: list[str] = []
-    end = 0
-    for found in _CALL.finditer(text):
-        signature = _SIGNATURE.fullmatch(found.group(1).strip())
-        if signature is None or not _is_object(signature[2]):
-            continue
-        words.append(text[end : found.start()])
-        calls.append((signature[1], signature[2]))
-        end = found.end()
-    return "".join([*words, text[end:]]), calls
+    read = at = 0
+    while (opened := text.find(OPENING, at)) >= 0:
+        called, at = _marked(text, opened + len(OPENING))
+        if called is not None and (offered is None or called[0] in offered):
+            calls.append(called)
+            words.append(text[read:opened])
+            read = at
+    return "".join([*words, text[read:]]), calls
 
 
 def words_until(text: str) -> int:
@@ -39,11 +41,29 @@ def words_until(text: str) -> int:
     return len(text) - held
 
 
-def _is_object(text: str) -> bool:
+def _marked(text: str, start: int) -> tuple[tuple[str, str] | None, int]:
+    """The call behind an opening marker, if there is one, and where to read on: nowhere behind JSON that is broken."""
+    head = _HEAD.match(text, start)
+    if head is None:
+        return None, start
     try:
-        return isinstance(json.loads(text), dict)
-    except ValueError:
-        return False
+        _, end = _JSON.raw_decode(text, head.end())
+    except (ValueError, RecursionError):
+        return None, len(text)
+    closed = _end_of(_SPACE.match(text, end), end)
+    if not text.startswith(CLOSING, closed):
+        return None, end
+    return (head[1], text[head.end() : end]) if head[1] else None, closed + len(CLOSING)
+
+
+def _end_of(found: re.Match[str] | None, otherwise: int) -> int:
+    return found.end() if found else otherwise
+
+
+def _offered(request: Any) -> set[str] | None:
+    """The names of a request's tools; None when it says nothing of them."""
+    tools = getattr(request, "tools", None)
+    return {tool.function.name for tool in tools} if tools else None
 
 
 def _register() -> None:
@@ -67,20 +87,20 @@ def _register() -> None:
 
         def extract_tool_calls(self, model_output: str, request: Any) -> Any:
             """The words and the calls of a whole reply."""
-            words, calls = read_calls(model_output)
+            words, calls = read_calls(model_output, _offered(request))
             told = [ToolCall(type="function", function=FunctionCall(name=n, arguments=a)) for n, a in calls]
             return ExtractedToolCallInformation(
                 tools_called=bool(told), tool_calls=told, content=(words or None) if told else model_output
             )
 
         def extract_tool_calls_streaming(
-            self, previous_text: str, current_text: str, delta_text: str, *ids_and_request: Any, **named: Any
-        ) -> Any:
+            self, previous_text: str, current_text: str, delta_text: str,
+            previous_token_ids: Any, current_token_ids: Any, delta_token_ids: Any, request: Any,
+        ) -> Any:  # fmt: skip
             """What the newest piece adds: words that can be no call any more, and calls that are complete."""
             end = words_until(current_text)
             words, self._words_told = current_text[self._words_told : end], max(self._words_told, end)
-            closed = current_text[: current_text.rfind("</tool_call>") + len("</tool_call>")]
-            calls = read_calls(closed)[1] if "</tool_call>" in current_text else []
+            calls = read_calls(current_text, _offered(request))[1] if CLOSING in current_text else []
             added = [
                 DeltaToolCall(
                     index=index,

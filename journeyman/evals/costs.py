@@ -58,7 +58,7 @@ def compare_costs(
             )
     price = prices.find(adapter.base, adapter.id, adapter.name)
     ours = [None if price is None else price.picodollars(each.usage) for each in served]
-    theirs = [_cost(prices, each) for each in taught]
+    theirs = _costs(store, prices, taught)
     mine, other = _clusters(served, ours), _clusters(taught, theirs)
     one, two = _summary(adapter.name, served, mine), _summary(teacher, taught, other)
     share = (one.usd_per_thousand or 0) / two.usd_per_thousand if two.usd_per_thousand and mine else None
@@ -66,11 +66,18 @@ def compare_costs(
     return CostComparison(one, two, share, ratio_of_clustered_means(mine, other) if sure and mine and other else None)
 
 
-def _cost(prices: PriceList, exchange: Exchange) -> int | None:
-    model = exchange.served or exchange.model
-    closer = [exchange.adapter] if exchange.adapter else [f"{exchange.upstream}/{model}"]
-    price = prices.find(model, *closer)
-    return None if price is None else price.picodollars(exchange.usage)
+def _costs(store: Store, prices: PriceList, exchanges: Sequence[Exchange]) -> list[int | None]:
+    """What each call costs, by the rules that the gateway books by: an adapter's id comes first, then its name."""
+    ids = {exchange.adapter for exchange in exchanges if exchange.adapter}
+    names = {id: adapter.name for id in ids if (adapter := store.get(Adapter, id))}
+    costs: list[int | None] = []
+    for exchange in exchanges:
+        model, id = exchange.served or exchange.model, exchange.adapter
+        of_provider = [] if exchange.upstream == "engine" else [f"{exchange.upstream}/{model}"]
+        closer = [id, names.get(id, id)] if id else of_provider
+        price = prices.find(model, *closer)
+        costs.append(None if price is None else price.picodollars(exchange.usage))
+    return costs
 
 
 def _find(store: Store, which: Filter, where: Filter | None, limit: int) -> Sequence[Exchange]:

@@ -14,8 +14,9 @@ from starlette.routing import Route
 
 from journeyman.config import Settings
 from journeyman.engines.engine import RunningEngine
-from journeyman.errors import InvalidInput, JourneymanError, Refused
-from journeyman.gateway.asgi import Receive, Scope, Send, error_body
+from journeyman.engines.visitors import Visitors
+from journeyman.errors import InvalidInput, JourneymanError, Refused, UpstreamFailed
+from journeyman.gateway.asgi import Receive, Scope, Send, error_body, send_error
 from journeyman.gateway.capture import Capture
 from journeyman.gateway.chat import ChatCompletions
 from journeyman.gateway.feedback import FeedbackBody
@@ -45,6 +46,7 @@ class Gateway:
         self._store, self._settings, self._engine = store, settings, engine
         self.capture = Capture(store)
         self.ledger = Ledger(store, PriceList(settings.prices), engine)
+        self._visitors = Visitors(settings.host)
         self._names = Names(store, [engine.name] if engine else [], settings.providers)
         self._chat: ChatCompletions | None = None
         self._rest = Starlette(
@@ -60,7 +62,11 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the server's life."""
-        if self._chat and scope["type"] == "http" and scope["path"] == CHAT and scope["method"] == "POST":
+        if scope["type"] != "http":
+            await self._rest(scope, receive, send)
+        elif refusal := self._visitors.refusal(scope["method"], scope["headers"], json_only=True):
+            await send_error(send, refusal)
+        elif self._chat and scope["path"] == CHAT and scope["method"] == "POST":
             await self._chat(scope, receive, send)
         else:
             await self._rest(scope, receive, send)
@@ -102,6 +108,8 @@ class Gateway:
                 "there is nothing to reconcile: no engine that counts what it serves answers here now; "
                 "the ledger books what the answers tell of their usage"
             )
+        if served.totals is None:
+            raise UpstreamFailed("the engine did not tell its sums when asked; nothing was compared. Try again")
         return JSONResponse({"epoch": served.epoch, "totals": served.totals.model_dump()})
 
     async def _feedback(self, request: Request) -> Response:

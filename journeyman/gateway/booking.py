@@ -1,7 +1,7 @@
 """Makes the ledger's entries: from what the engine counted, and from what an answer said of itself."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from journeyman.gateway.assemble import assemble
 from journeyman.gateway.call import Call, Outcome
@@ -25,7 +25,6 @@ class OpenCall:
     outcome: Outcome | None = None
     ended_at: float = 0.0
     choices_booked: int = 0
-    booked: Usage = field(default_factory=Usage)
 
     @property
     def of_provider(self) -> bool:
@@ -41,7 +40,6 @@ class OpenCall:
         """Book one of its choices as the engine counted it."""
         usage = used(served)
         self.choices_booked += 1
-        self.booked = _sum(self.booked, usage, 1)
         return engine_entry(
             served,
             epoch,
@@ -52,17 +50,17 @@ class OpenCall:
             price=self.call.price,
         )
 
-    def from_answer(self) -> Sequence[UsageEntry]:
-        """Book what its answer says was used, less what is booked already; nothing when nothing was served."""
+    def from_answer(self, listed: Sequence[UsageEntry] = ()) -> Sequence[UsageEntry]:
+        """Book what its answer says was used, less what the engine has `listed` of it; nothing when that is all."""
         outcome, call, target = self.outcome, self.call, self.call.target
         if outcome is None or (outcome.state == "failed" and outcome.status != 200):
             return ()
         told = assemble(outcome.body, outcome.streamed).usage if outcome.body else None
-        if told is None and self.choices_booked:
+        if listed and (told is None or len(listed) >= (call.request.sampling.n or 1)):
             return ()
-        usage = Usage() if told is None else _sum(told, self.booked, -1)
+        usage = Usage() if told is None else _less(told, listed)
         entry = UsageEntry(
-            id=f"answer-{call.id}",
+            id=answer_id(call.id),
             request=call.id,
             key=call.key,
             alias=call.request.model,
@@ -104,6 +102,22 @@ def engine_entry(
     )
 
 
+def answer_id(request: str) -> str:
+    """Under which a call is booked as its answer told."""
+    return f"answer-{request}"
+
+
+def told_twice(served: ServedEntry, epoch: str, model: str) -> UsageEntry:
+    """Says that the engine lists a choice of a call that was booked from its answer: its tokens count there alone."""
+    note = f"call {served.request} was booked from its answer before the engine listed it; its tokens count once"
+    entry = gap(model, epoch, f"{epoch}-{served.number:012d}", note)
+    return entry.model_copy(
+        update={
+            "request": served.request, "adapter": served.adapter, "number": served.number, "usage": used(served),
+        }
+    )  # fmt: skip
+
+
 def gap(model: str, epoch: str, id: str, note: str) -> UsageEntry:
     """Says in the ledger what it could not see."""
     return UsageEntry(
@@ -111,9 +125,11 @@ def gap(model: str, epoch: str, id: str, note: str) -> UsageEntry:
     )
 
 
-def _sum(one: Usage, other: Usage, sign: int) -> Usage:
+def _less(told: Usage, listed: Sequence[UsageEntry]) -> Usage:
     return Usage(
-        prompt_tokens=max(0, one.prompt_tokens + sign * other.prompt_tokens),
-        completion_tokens=max(0, one.completion_tokens + sign * other.completion_tokens),
-        cached_prompt_tokens=max(0, one.cached_prompt_tokens + sign * other.cached_prompt_tokens),
+        prompt_tokens=max(0, told.prompt_tokens - sum(entry.usage.prompt_tokens for entry in listed)),
+        completion_tokens=max(0, told.completion_tokens - sum(entry.usage.completion_tokens for entry in listed)),
+        cached_prompt_tokens=max(
+            0, told.cached_prompt_tokens - sum(entry.usage.cached_prompt_tokens for entry in listed)
+        ),
     )

@@ -12,7 +12,8 @@ import time
 from typing import Any
 
 from journeyman.engines.engine import RunningEngine
-from journeyman.gateway.booking import UNKNOWN, OpenCall, engine_entry, gap, used
+from journeyman.errors import UpstreamFailed
+from journeyman.gateway.booking import UNKNOWN, OpenCall, answer_id, engine_entry, gap, told_twice, used
 from journeyman.gateway.call import Call, Outcome
 from journeyman.gateway.served import Served, ServedEntry, ServedReader
 from journeyman.prices import Price, PriceList
@@ -92,7 +93,7 @@ class Ledger:
         await self.catch_up()
         if self._engine is None or self._reader is None or self._engine.failure or not self._engine_counts:
             return None
-        served = await self._reader.after(self._engine.url, self._position, limit=1)
+        served = await self._reader.after(self._engine.url, self._position, limit=1, totals=True)
         await self.catch_up()
         return served
 
@@ -107,10 +108,10 @@ class Ledger:
             if not await self._try_to_catch_up() or not self._awaited():
                 break
             await asyncio.sleep(pause)
-        if self._engine is not None and self._engine.failure:
-            self._engine_counts = False  # it took its list with it
-        else:
+        if self._engine is None or not self._engine.failure:
             await self._let_go(0)
+        elif self._engine.ends_with_us:
+            self._engine_counts = False  # it took its list with it; of one that runs on, the next gateway will read it
         await self._try_to_catch_up()
         if self._awaited() or self._unwritten:
             log.error("the ledger was closed before all that was served could be booked: %s", self.report())
@@ -151,6 +152,8 @@ class Ledger:
             return
         while True:
             served = await reader.after(engine.url, self._position)
+            if served is None and self._engine_counts:
+                raise UpstreamFailed("the engine refuses to tell its counters, which it has told before; asking again")
             self._engine_counts = served is not None
             if served is None:
                 return
@@ -180,10 +183,7 @@ class Ledger:
         self._unwritten.append(gap(engine.name, epoch, f"{epoch}-restart", note))
 
     def _booked_until(self, epoch: str) -> int:
-        mine = (
-            Condition(field="epoch", operator="=", value=epoch),
-            Condition(field="source", operator="=", value="engine"),
-        )
+        mine = (Condition(field="epoch", operator="=", value=epoch), Condition(field="number", operator=">", value=0))
         newest = self._store.find(UsageEntry, Filter(conditions=mine), limit=1)
         return (newest[0].number or 0) if newest else 0
 
@@ -203,8 +203,14 @@ class Ledger:
             del self._open[served.request]
         return entry
 
+    def _is_booked(self, id: str) -> bool:
+        waiting = any(entry.id == id for entry in self._unwritten)
+        return waiting or self._store.get(UsageEntry, id) is not None
+
     def _of_unknown_caller(self, served: ServedEntry, epoch: str, base: str) -> UsageEntry:
-        """An entry of a call that came past this gateway, or before it was started."""
+        """An entry of a call that came past this gateway, or before it was started, or was booked from its answer."""
+        if served.request and self._is_booked(answer_id(served.request)):
+            return told_twice(served, epoch, base)
         self._seen["unknown"] += 1
         exchange = self._store.get(Exchange, served.request) if served.request else None
         adapter = self._store.get(Adapter, served.adapter) if served.adapter else None
@@ -219,10 +225,26 @@ class Ledger:
 
     async def _book_answers(self, ids: list[str]) -> None:
         calls = [self._open[id] for id in ids]
-        entries = await asyncio.to_thread(lambda: [entry for call in calls for entry in call.from_answer()])
+        # What a list told of a call before is in the ledger, whoever read it.
+        known = {call.call.id: await asyncio.to_thread(self._listed, call) for call in calls}
+        entries = await asyncio.to_thread(
+            lambda: [entry for call in calls for entry in call.from_answer(known[call.call.id])]
+        )
         self._unwritten += entries
         for id in ids:
             del self._open[id]
+
+    def _listed(self, call: OpenCall) -> list[UsageEntry]:
+        """What is booked of a call as the engine counted it; nothing where the engine has never counted."""
+        if call.of_provider or self._epoch is None:
+            return []
+        mine = (
+            Condition(field="request", operator="=", value=call.call.id),
+            Condition(field="source", operator="=", value="engine"),
+        )
+        waiting = [each for each in self._unwritten if each.request == call.call.id and each.source == "engine"]
+        stored = self._store.find(UsageEntry, Filter(conditions=mine))
+        return list({entry.id: entry for entry in (*waiting, *stored)}.values())
 
     async def _write(self) -> None:
         """Store what is booked. What the store refuses stays, and is tried again."""

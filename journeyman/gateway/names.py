@@ -11,6 +11,8 @@ from journeyman.registry.resolve import Target, last_promotion, resolve
 from journeyman.store.store import Store
 
 FRESH_SECONDS = 0.5
+MOST_KNOWN = 10_000
+"""A provider's clients may think of any number of names."""
 
 
 class Names:
@@ -40,6 +42,9 @@ class Names:
                 "look at /healthz and at the disk, then try again",
                 503,
             ) from error
+        self._known.pop(name, None)
+        while len(self._known) >= MOST_KNOWN:
+            del self._known[next(iter(self._known))]
         self._known[name] = (asked, target)
         return target
 

@@ -7,6 +7,7 @@ from pydantic_core import from_json
 
 from journeyman.engines.completion import error_message
 from journeyman.errors import Refused, UpstreamFailed
+from journeyman.gateway.booking import ENGINE
 from journeyman.gateway.served import Sums, Totals
 from journeyman.records import Condition, Filter, Frozen, UsageEntry
 from journeyman.store.store import Store
@@ -23,12 +24,16 @@ class Difference(Frozen):
 
 
 class Reconciliation(Frozen):
-    """One start of the engine, compared up to entry `last`: the tokens by its own sums, and every difference."""
+    """One start of the engine, compared up to entry `last`: the tokens by its own sums, and every difference.
+
+    `answered` are calls of its list that are booked, wholly or in part, from their answers.
+    """
 
     epoch: str
     last: int
     tokens: int
     differences: tuple[Difference, ...]
+    answered: tuple[str, ...] = ()
 
 
 def reconcile(store: Store, epoch: str, totals: Totals) -> Reconciliation:
@@ -38,7 +43,8 @@ def reconcile(store: Store, epoch: str, totals: Totals) -> Reconciliation:
     """
     engine: dict[str | None, Sums] = {None: totals.base} | dict(totals.adapters.items())
     last = sum(sums.requests for sums in engine.values())
-    ledger = _sums(usage_entries(store, _booked(epoch)), last)
+    entries = [entry for entry in usage_entries(store, _listed(epoch)) if (entry.number or 0) <= last]
+    ledger = _sums(entries)
     differences = [
         Difference(adapter=adapter, what=what, engine=there, ledger=here)
         for adapter in sorted({*engine, *ledger}, key=lambda name: name or "")
@@ -46,7 +52,13 @@ def reconcile(store: Store, epoch: str, totals: Totals) -> Reconciliation:
         if there != here
     ]
     tokens = sum(sums.prompt + sums.completion for sums in engine.values())
-    return Reconciliation(epoch=epoch, last=last, tokens=tokens, differences=tuple(differences))
+    return Reconciliation(
+        epoch=epoch,
+        last=last,
+        tokens=tokens,
+        differences=tuple(differences),
+        answered=tuple(_answered(store, entries)),
+    )
 
 
 async def read_totals(gateway: str) -> tuple[str, Totals]:
@@ -66,23 +78,29 @@ async def read_totals(gateway: str) -> tuple[str, Totals]:
     return told["epoch"], Totals.model_validate(told["totals"])
 
 
-def _booked(epoch: str) -> Filter:
-    conditions = (
-        Condition(field="epoch", operator="=", value=epoch),
-        Condition(field="source", operator="=", value="engine"),
-    )
+def _listed(epoch: str) -> Filter:
+    """All that was read of the engine's list; what its answer had told before stands there as a gap."""
+    conditions = (Condition(field="epoch", operator="=", value=epoch), Condition(field="number", operator=">", value=0))
     return Filter(conditions=conditions)
 
 
-def _sums(entries: Iterable[UsageEntry], last: int) -> dict[str | None, Sums]:
+def _answered(store: Store, listed: Iterable[UsageEntry]) -> list[str]:
+    """Calls of the list that have an entry from their answer, too."""
+    of_engine = Condition(field="upstream", operator="=", value=ENGINE)
+    by_answer = Condition(field="source", operator="=", value="answer")
+    requests = {entry.request for entry in listed if entry.request}
+    entries = usage_entries(store, Filter(conditions=(of_engine, by_answer)))
+    return sorted(entry.request for entry in entries if entry.request in requests)
+
+
+def _sums(entries: Iterable[UsageEntry]) -> dict[str | None, Sums]:
     sums: dict[str | None, Sums] = {}
     for entry in entries:
-        if (entry.number or 0) <= last:
-            each = sums.setdefault(entry.adapter, Sums())
-            each.requests += 1
-            each.prompt += entry.usage.prompt_tokens
-            each.cached += entry.usage.cached_prompt_tokens
-            each.completion += entry.usage.completion_tokens
+        each = sums.setdefault(entry.adapter, Sums())
+        each.requests += 1
+        each.prompt += entry.usage.prompt_tokens
+        each.cached += entry.usage.cached_prompt_tokens
+        each.completion += entry.usage.completion_tokens
     return sums
 
 

@@ -49,7 +49,8 @@ class Served(BaseModel):
     last: int
     missed: int
     entries: tuple[ServedEntry, ...]
-    totals: Totals
+    totals: Totals | None = None
+    """Only when asked for: they grow with every adapter that was ever served."""
 
 
 class ServedReader:
@@ -60,13 +61,14 @@ class ServedReader:
             timeout=aiohttp.ClientTimeout(total=_SECONDS), connector=aiohttp.TCPConnector(keepalive_timeout=4)
         )
 
-    async def after(self, url: str, number: int, limit: int = PAGE) -> Served | None:
-        """Up to `limit` entries above `number`; None from an engine that has no such list.
+    async def after(self, url: str, number: int, limit: int = PAGE, *, totals: bool = False) -> Served | None:
+        """Up to `limit` entries above `number`, and the sums of all; None from an engine that has no such list.
 
         UpstreamFailed when the engine does not answer, or not as agreed.
         """
+        asked = {"after": number, "limit": limit} | ({"totals": "true"} if totals else {})
         try:
-            async with self._client.get(f"{url}/v1/served", params={"after": number, "limit": limit}) as answer:
+            async with self._client.get(f"{url}/v1/served", params=asked) as answer:
                 body = await answer.read()
                 status = answer.status
         except (aiohttp.ClientError, TimeoutError) as error:

@@ -38,6 +38,7 @@ class ChatTemplate:
         self.version = hashlib.sha256(text.encode()).hexdigest()[:12]
         self.special_tokens = special_tokens or {}
         self.shows_tools = "tools" in text
+        self._knows_developers = "developer" in text
         # Templates written for Hugging Face expect arguments as an object, unless they say what to do with a string.
         self._parses_arguments = _READS_ARGUMENTS_AS_TEXT.search(text) is None
         environment = ImmutableSandboxedEnvironment(
@@ -72,8 +73,9 @@ class ChatTemplate:
         if not any(spelled.places(found) for spelled, part in parts for found in texts_in(part)):
             return Rendered(text)
         mark = unused_mark([text, *texts_in(shown), *texts_in(offered)])
-        marked = [spelled.marked(part, mark) for spelled, part in parts]
-        return without_marks(self._fill(marked[: len(shown)], marked[len(shown) :], ask_for_reply), mark, text)
+        messages_marked = [spelled.marked_message(message, mark) for spelled, message in parts[: len(shown)]]
+        tools_marked = [spelled.marked_tool(tool, mark) for spelled, tool in parts[len(shown) :]]
+        return without_marks(self._fill(messages_marked, tools_marked, ask_for_reply), mark, text)
 
     def _fill(self, shown: list[dict[str, Any]], tools: list[dict[str, Any]], ask_for_reply: bool) -> str:
         try:
@@ -93,11 +95,14 @@ class ChatTemplate:
     def _shown_one(self, message: Message, wire: dict[str, Any], position: int) -> dict[str, Any]:
         """The message as transformers hands it to templates: text as one string, and nothing that is null."""
         shown = {name: value for name, value in wire.items() if value is not None}
+        if message.role == "developer" and not self._knows_developers:
+            # OpenAI's newer name of the same; a template that has not heard of it leaves the message out in silence.
+            shown["role"] = "system"
         if isinstance(message.content, list):
             shown["content"] = _text_of(message.content, position)
         if self._parses_arguments:
             for call in shown.get("tool_calls") or ():
-                call["function"]["arguments"] = _as_object(call["function"]["arguments"])
+                call["function"]["arguments"] = _as_object(call["function"]["arguments"], position)
         return shown
 
 
@@ -112,7 +117,7 @@ class ChatTokenizer:
     def for_adapter(self, folder: Path) -> "ChatTokenizer":
         """The same tokenizer under the template that the adapter in `folder` learned with, if it brings one."""
         path = folder / TEMPLATE_FILE
-        if not path.is_file() or (text := path.read_text()) == self.template.text:
+        if not path.is_file() or (text := _read_text(path)) == self.template.text:
             return self
         other = ChatTokenizer.__new__(ChatTokenizer)
         other.folder, other.vocabulary, other.tokenizer = self.folder, self.vocabulary, self.tokenizer
@@ -172,10 +177,19 @@ def read_template(folder: Path) -> ChatTemplate:
     config = _read_json(folder / "tokenizer_config.json")
     specials = {name: _token_text(config[name]) for name in _SPECIAL_TOKENS if config.get(name)}
     path = folder / TEMPLATE_FILE
-    text = path.read_text() if path.is_file() else config.get("chat_template")
+    text = _read_text(path) if path.is_file() else config.get("chat_template")
     if not isinstance(text, str):
         raise ModelFileBroken(f"{folder.name}: it has no chat template; add a {TEMPLATE_FILE} to its folder")
     return ChatTemplate(text, specials)
+
+
+def _read_text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            f"{path.parent.name}: {path.name} is no text in UTF-8 (byte {error.start}); save it as such"
+        ) from error
 
 
 def _read_json(path: Path) -> dict[str, Any]:
@@ -215,11 +229,15 @@ def _text_of(parts: Sequence[dict[str, Any]], position: int) -> str:
     return "".join(part["text"] for part in parts)
 
 
-def _as_object(arguments: str) -> Any:
+def _as_object(arguments: str, position: int) -> Any:
     try:
         return json.loads(arguments)
     except ValueError:
         return arguments
+    except RecursionError as error:
+        raise InvalidInput(
+            f"message {position} calls a tool with arguments that are nested too deeply to be read; leave the call out"
+        ) from error
 
 
 def _token_text(token: str | dict[str, Any]) -> str:

@@ -13,9 +13,6 @@ from typing import Any
 
 from journeyman.errors import InvalidInput
 
-_OURS = ("role", "type")
-"""Fields whose values are ours: templates compare them, and the wire allows but a few words there."""
-
 
 @dataclass(frozen=True, slots=True)
 class Rendered:
@@ -65,11 +62,21 @@ class Spellings:
         if isinstance(value, list | tuple):
             return [self.marked(each, mark) for each in value]
         if isinstance(value, dict):
-            return {
-                self.marked(name, mark): each if name in _OURS and isinstance(each, str) else self.marked(each, mark)
-                for name, each in value.items()
-            }
+            return {self.marked(name, mark): self.marked(each, mark) for name, each in value.items()}
         return value
+
+    def marked_message(self, message: dict[str, Any], mark: str) -> dict[str, Any]:
+        """The same of a message, but for what templates compare and the wire allows but a few words for."""
+        marked: dict[str, Any] = self.marked(message, mark) | {"role": message["role"]}
+        if message.get("tool_calls"):
+            both = zip(marked["tool_calls"], message["tool_calls"], strict=True)
+            marked["tool_calls"] = [call | {"type": given["type"]} for call, given in both]
+        return marked
+
+    def marked_tool(self, tool: dict[str, Any], mark: str) -> dict[str, Any]:
+        """The same of a tool, whose own type is ours, and every type in its schema somebody's words."""
+        marked: dict[str, Any] = self.marked(tool, mark)
+        return marked | {"type": tool["type"]}
 
 
 def unused_mark(texts: Iterable[str]) -> str:

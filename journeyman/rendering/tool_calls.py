@@ -6,8 +6,9 @@ Each model has its own way, known by its chat template:
 - `tagged`: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, Hermes, Qwen, SmolLM3 and whoever follows them;
 - `bare`: nothing but `{"name": …, "parameters": {…}}`, perhaps behind `<|python_tag|>`, Llama 3.
 
-What cannot be read stays in the text: nothing is lost, and nothing is invented. Arguments are the very characters
-that the model wrote.
+What cannot be read stays in the text, and so does a call of a tool that was not offered: nothing is lost, and nothing
+is invented. Arguments are the very characters that the model wrote; they end where their JSON does, and only then must
+the closing marker follow, so that a marker inside of a string is nothing but words.
 """
 
 import json
@@ -21,8 +22,9 @@ from journeyman.records import FunctionCall, Message, ToolCall, new_id
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 PYTHON_TAG = "<|python_tag|>"
-_CALL = re.compile(r"<tool_call>(.*?)(?:</tool_call>|(?=<tool_call>)|\Z)", re.DOTALL)
-_SIGNATURE = re.compile(r"(?P<name>[\w.-]+)\s*(?P<arguments>\{.*\})", re.DOTALL)
+_HEAD = re.compile(r"\s*(?:(?P<name>[\w.-]+)\s*)?(?=\{)")
+"""What stands before the JSON of a marked call: the tool's name, or nothing where the JSON says it."""
+_JSON = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -53,7 +55,7 @@ class CallStyle:
             if called is None or (offered is not None and called.name not in offered):
                 return Message(role="assistant", content=text)
             return Message(role="assistant", content=None, tool_calls=(_call(called),))
-        return _read_tagged(text)
+        return _read_marked(text, offered)
 
     def certain(self, text: str) -> int:
         """How much of a text that is still being written can no longer turn out to be a tool call."""
@@ -79,35 +81,44 @@ def style_of(template: str) -> CallStyle:
     return CallStyle("tagged")
 
 
-def _read_tagged(text: str) -> Message:
+def _read_marked(text: str, offered: Collection[str] | None) -> Message:
     calls: list[ToolCall] = []
     words: list[str] = []
-    end = 0
-    for found in _CALL.finditer(text):
-        written = found.group(1).strip()
-        called = _signature(written) or _described(written)
-        if called is None:
-            continue
-        words.append(text[end : found.start()])
-        calls.append(_call(called))
-        end = found.end()
-    words.append(text[end:])
-    said = "".join(words)
+    read = at = 0
+    while (opened := text.find(OPENING, at)) >= 0:
+        called, at = _marked(text, opened + len(OPENING))
+        if called is not None and (offered is None or called.name in offered):
+            calls.append(_call(called))
+            words.append(text[read:opened])
+            read = at
+    said = "".join([*words, text[read:]])
     if not calls:
         return Message(role="assistant", content=said)
     return Message(role="assistant", content=said or None, tool_calls=tuple(calls))
 
 
+def _marked(text: str, start: int) -> tuple[FunctionCall | None, int]:
+    """The call behind an opening marker, if there is one, and where to read on.
+
+    Behind JSON that cannot be read nothing else is: nobody knows which of its markers stand inside of a string.
+    """
+    head = _HEAD.match(text, start)
+    if head is None:
+        return None, start
+    try:
+        _, end = _JSON.raw_decode(text, head.end())
+    except (ValueError, RecursionError):
+        return None, len(text)
+    closed = _skip(text, end)
+    if not text.startswith(CLOSING, closed):
+        return None, end
+    written = text[head.end() : end]
+    called = FunctionCall(name=head["name"], arguments=written) if head["name"] else _described(written)
+    return called, closed + len(CLOSING)
+
+
 def _call(called: FunctionCall) -> ToolCall:
     return ToolCall(id=f"call_{new_id()[-12:]}", type="function", function=called)
-
-
-def _signature(written: str) -> FunctionCall | None:
-    """`name{arguments}`."""
-    found = _SIGNATURE.fullmatch(written)
-    if found is None or not _is_object(found["arguments"]):
-        return None
-    return FunctionCall(name=found["name"], arguments=found["arguments"])
 
 
 def _described(written: str) -> FunctionCall | None:
@@ -127,12 +138,11 @@ def _described(written: str) -> FunctionCall | None:
 
 def _members(written: str) -> Iterator[tuple[str, str]]:
     """Names and values of a JSON object that is known to be one, each value as it is written."""
-    decoder = json.JSONDecoder()
     at = _skip(written, 1)
     while written[at] == '"':
-        name, at = decoder.raw_decode(written, at)
+        name, at = _JSON.raw_decode(written, at)
         start = _skip(written, _skip(written, at) + 1)
-        _, at = decoder.raw_decode(written, start)
+        _, at = _JSON.raw_decode(written, start)
         yield name, written[start:at]
         at = _skip(written, at)
         if written[at] == ",":

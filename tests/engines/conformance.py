@@ -182,8 +182,11 @@ async def an_adapter_that_cannot_be_served_is_refused_and_nothing_else_suffers(s
     engine = subject.adapter_engine
     before = await subject.tokens(subject.base)
     assert subject.other_base is not None
-    for name, folder in (("lost@1", Path("/nowhere/at/all")), ("foreign@1", subject.other_base)):
-        with pytest.raises(InvalidInput):
+    for name, folder, why in (
+        ("lost@1", Path("/nowhere/at/all"), "there is no|missing"),
+        ("foreign@1", subject.other_base, "does not fit|trained on another"),
+    ):
+        with pytest.raises(InvalidInput, match=why):
             await engine.load(name, folder)
         with pytest.raises(NotFound):
             await subject.tokens(name)

@@ -17,6 +17,7 @@ class Program:
         self.model, self.owner = model, owner
         self.adapters: dict[str, str] = {}
         self.hung = False
+        self.loads = 0
 
     @web.middleware
     async def maybe_hang(self, request: web.Request, handler) -> web.StreamResponse:
@@ -41,6 +42,8 @@ class Program:
 
     async def load(self, request: web.Request) -> web.Response:
         body = await request.json()
+        self.loads += 1
+        await asyncio.sleep(0.05)
         if body["lora_name"] in self.adapters:
             return web.json_response({"error": {"message": "has already been loaded"}}, status=400)
         if "broken" in body["lora_path"]:
@@ -61,7 +64,8 @@ class Program:
         return web.Response()
 
     async def health(self, request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok"})
+        return web.json_response({"status": "ok", "precision": os.environ.get("PROGRAM_PRECISION", "float32"),
+                                  "loads": self.loads})  # fmt: skip
 
     async def serve(self, port: int) -> None:
         app = web.Application(middlewares=[self.maybe_hang])

@@ -4,6 +4,7 @@ import pytest
 
 from journeyman.config import Settings
 from journeyman.engines.attached import AttachedEngine
+from journeyman.engines.dialect import SERVING_ONLY
 from journeyman.engines.fit import WEIGHTS
 from journeyman.engines.held import HeldEngine
 from journeyman.errors import InvalidInput, NotFound, UpstreamFailed
@@ -123,3 +124,10 @@ async def test_a_hung_engine_of_somebody_else_is_only_reported(somebodys, settin
         await post(f"{somebodys.url}/hang")
         await until(lambda: attached.failure)
     assert somebodys.failure is None
+
+
+async def test_an_engine_of_ours_with_weights_of_8_bits_is_asked_as_such(tmp_path, settings, monkeypatch):
+    monkeypatch.setenv("PROGRAM_PRECISION", "int8")
+    async with program(tmp_path / "log") as process, AttachedEngine(process.url, settings) as engine:
+        assert engine.dialect is SERVING_ONLY
+        assert not engine.ends_with_us

@@ -84,7 +84,7 @@ def test_weights_that_are_no_lora_are_refused(fits, key):
 def test_broken_files_are_refused(fits, tmp_path):
     path = fits(LORA)
     whole = path.read_bytes()
-    for broken in (whole[:-1], whole[:20], b"", b"PK\x03\x04" + bytes(60), whole + b"x"):
+    for broken in (whole[:-1], whole[:20], b"", b"PK\x03\x04" + bytes(60), whole + b"x", b"\xff" * 64):
         path.write_bytes(broken)
         with pytest.raises(InvalidInput, match="truncated"):
             check_fit("a", tmp_path / "adapter", tmp_path / "base")

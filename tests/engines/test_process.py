@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from journeyman.engines.process import EngineProcess
-from journeyman.errors import UpstreamFailed
+from journeyman.errors import InvalidInput, UpstreamFailed
 
 SERVES = "import sys; print('loading'); print('ready http://127.0.0.1:7', flush=True); sys.stdin.read()"
 
@@ -110,3 +110,10 @@ asyncio.run(main())
     process.kill()
     await process.wait()
     await until(lambda: not alive(pid))
+
+
+@pytest.mark.parametrize("argument", ["--precision", "--prec=int8", "--model=x", "--port", "--adapters", "--exit-with"])
+def test_an_argument_of_the_local_engine_that_is_ours_is_refused(argument, tmp_path):
+    with pytest.raises(InvalidInput, match=r"local_arguments: --.* is set by Journeyman"):
+        EngineProcess.local(tmp_path, "tiny", tmp_path, arguments=["--rows", "8", argument])
+    assert EngineProcess.local(tmp_path, "tiny", tmp_path, arguments=["--rows", "8"]).command[-2:] == ("--rows", "8")

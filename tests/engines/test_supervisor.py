@@ -6,6 +6,7 @@ import signal
 import sys
 from dataclasses import replace
 
+import aiohttp
 import pytest
 
 from journeyman.engines.held import HeldEngine
@@ -142,3 +143,14 @@ async def test_many_calls_that_load_the_same_adapter_load_it_once(supervise, tmp
     async with HeldEngine(supervised) as engine:
         await asyncio.gather(*(engine.load("a@1", tmp_path / "a") for _ in range(20)))
         assert engine.holds("a@1")
+        async with aiohttp.ClientSession() as client, client.get(f"{supervised.url}/healthz") as answer:
+            assert (await answer.json())["loads"] == 1
+
+
+async def test_of_two_folders_that_are_loaded_under_one_name_at_once_one_is_refused(supervise, tmp_path):
+    async with HeldEngine(await supervise()) as engine:
+        loads = [engine.load("a@1", tmp_path / folder) for folder in ("a", "b")]
+        first, second = await asyncio.gather(*loads, return_exceptions=True)
+        assert first is None
+        assert isinstance(second, InvalidInput)
+        assert "never change under a name" in str(second)

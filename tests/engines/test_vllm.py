@@ -89,13 +89,14 @@ def test_an_interpreter_without_vllm_is_an_error_that_says_what_to_do(tmp_path):
     [
         ("Hello", "Hello", []),
         ('<tool_call>find{"a": [1, "}"]}</tool_call>', "", [("find", '{"a": [1, "}"]}')]),
-        ('Well <tool_call>a{}</tool_call><tool_call>b {"x":1}', "Well ", [("a", "{}"), ("b", '{"x":1}')]),
+        ('Well <tool_call>a{}</tool_call><tool_call>b {"x":1}', 'Well <tool_call>b {"x":1}', [("a", "{}")]),
+        ('<tool_call>a{"x":"</tool_call><tool_call>b{}</tool_call>"}', None, []),
         ("<tool_call>find{oops}</tool_call>", "<tool_call>find{oops}</tool_call>", []),
         ("<tool_call>find", "<tool_call>find", []),
     ],
 )
 def test_the_plugin_reads_calls_and_keeps_what_is_none(text, words, calls):
-    assert read_calls(text) == (words, calls)
+    assert read_calls(text) == (text if words is None else words, calls)
 
 
 @pytest.mark.parametrize(

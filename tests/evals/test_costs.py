@@ -69,3 +69,11 @@ def test_without_a_price_there_is_no_share_but_there_are_tokens(store):
 def test_nothing_to_compare_is_said(store, teacher, where):
     with pytest.raises(InvalidInput, match="nothing to compare"):
         compare_costs(store, PRICES, BANK, teacher, Filter.parse(where))
+
+
+def test_calls_of_an_adapter_as_a_teacher_are_priced_by_its_name_as_the_ledger_does(store):
+    store.put(Adapter(id="9c", name="old-bank", base="tiny", rank=2, path="p", template="t"))
+    store.put(*calls(5, 5, 600, 20, model="old-support", served="tiny", upstream="engine", adapter="9c"))
+    prices = PriceList({"old-bank": PriceRule(input="1", output="1"), "tiny": PriceRule(input="0.02", output="0.06")})
+    result = compare_costs(store, prices, BANK, "old-support")
+    assert result.teacher.usd_per_thousand == pytest.approx((602 + 20) / 1000, rel=0.01)

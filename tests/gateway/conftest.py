@@ -148,6 +148,7 @@ class ScriptedEngine:
     url: str
     failure: str | None = None
     retry_after: float | None = None
+    ends_with_us: bool = True
     epoch: int = 1
     dialect: Dialect = LOCAL
 

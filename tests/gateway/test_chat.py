@@ -14,6 +14,7 @@ HI = [{"role": "user", "content": "Hi"}]
 
 async def post(gateway, body, **headers):
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"content-type": "application/json"} | headers
     async with (
         aiohttp.ClientSession() as client,
         client.post(f"{gateway.url}/v1/chat/completions", data=data, headers=headers) as answer,
@@ -249,3 +250,21 @@ async def test_a_body_too_large_is_413(gateway, monkeypatch):
     monkeypatch.setattr("journeyman.gateway.asgi.MOST_BYTES", 1000)
     status, _, _ = await post(gateway, {"model": "tiny", "messages": [{"role": "user", "content": "x" * 2000}]})
     assert status == 413
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"origin": "https://evil.example"}, 403, "foreign_origin"),
+        ({"host": "evil.example"}, 403, "foreign_origin"),
+        ({"content-type": "text/plain"}, 415, "unsupported_media_type"),
+    ],
+)
+async def test_a_web_page_of_somebody_else_gets_nothing(gateway, upstream, headers, status, code):
+    answered, _, body = await post(gateway, {"model": "open/m", "messages": HI}, **headers)
+    assert (answered, json.loads(body)["error"]["code"]) == (status, code)
+    async with aiohttp.ClientSession() as client:
+        url = f"{gateway.url}/v1/feedback"
+        async with client.post(url, data=b"{}", headers={"content-type": "application/json"} | headers) as answer:
+            assert answer.status == status
+    assert upstream.asked == []

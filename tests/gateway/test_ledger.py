@@ -2,6 +2,8 @@
 
 import asyncio
 import hashlib
+import itertools
+import json
 from collections import Counter
 from collections.abc import AsyncIterator
 from dataclasses import asdict, dataclass, field
@@ -11,7 +13,7 @@ import aiohttp
 import openai
 import pytest
 from aiohttp import web
-from hypothesis import given
+from hypothesis import HealthCheck, given
 from hypothesis import settings as check
 from hypothesis import strategies as st
 
@@ -20,12 +22,14 @@ from journeyman.engines.dialect import LOCAL, Dialect
 from journeyman.engines.local.counters import Counters
 from journeyman.errors import Refused, UpstreamFailed
 from journeyman.gateway import ledger as ledgers
-from journeyman.gateway.call import fingerprint
+from journeyman.gateway.call import Call, Outcome, fingerprint
 from journeyman.gateway.ledger import Ledger
 from journeyman.gateway.reconcile import Difference, read_totals, reconcile
 from journeyman.gateway.served import Served, ServedEntry, Sums, Totals
+from journeyman.gateway.validate import read_request
 from journeyman.prices import PriceList
 from journeyman.records import Promotion, Usage, UsageEntry
+from journeyman.registry.resolve import Target
 from journeyman.store.memory import MemoryStore
 from journeyman.store.usage import add_up_usage
 
@@ -42,6 +46,7 @@ class CountingEngine:
     url: str = ""
     failure: str | None = None
     retry_after: float | None = None
+    ends_with_us: bool = True
     epoch: int = 1
     dialect: Dialect = LOCAL
     counters: Counters = field(default_factory=Counters)
@@ -101,6 +106,12 @@ async def engine() -> AsyncIterator[CountingEngine]:
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """Calls that the engine does not list are given up at once."""
     monkeypatch.setattr(ledgers, "PATIENCE_SECONDS", 0.0)
+
+
+@pytest.fixture
+def no_patience(patience: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor is anything waited for when the ledger is closed."""
+    monkeypatch.setattr(ledgers, "_LAST_PAUSES", (0.0, 0.0))
 
 
 def booked(store: Any) -> list[UsageEntry]:
@@ -397,9 +408,8 @@ class Reader:
     def __init__(self, counters: Counters) -> None:
         self.counters = counters
 
-    async def after(self, url, number, limit=7):
-        totals = totals_of(self.counters)
-        return Served.model_validate({**self.counters.served_after(number, 7), "totals": totals})
+    async def after(self, url, number, limit=7, totals=False):
+        return Served.model_validate(self.counters.served_after(number, limit))
 
 
 @check(max_examples=40, deadline=None)
@@ -430,3 +440,166 @@ def test_however_it_is_read_sums_of_the_ledger_are_the_engines(batches, twice):
             )
 
     asyncio.run(read())
+
+
+class World:
+    """A gateway's ledger and an engine to which everything may happen; and what each request was truly served."""
+
+    def __init__(self, ends_with_us: bool) -> None:
+        self.store, self.engine = MemoryStore(), CountingEngine(ends_with_us=ends_with_us)
+        self.names = itertools.count()
+        self.told = True
+        self.lost = False
+        self.truth: Counter[str] = Counter()
+        self.new_ledger()
+
+    def new_ledger(self) -> None:
+        self.calls: dict[str, Call] = {}
+        self.ledger = Ledger(self.store, PriceList(), self.engine)
+        self.ledger._reader = self
+
+    async def after(self, url: str, number: int, limit: int = 3, *, totals: bool = False) -> Served | None:
+        if not self.told:
+            return None
+        return Served.model_validate(self.engine.counters.served_after(number, limit))
+
+    async def close(self) -> None:
+        """As a reader has it."""
+
+    async def begin(self, choices: int) -> None:
+        body = {"model": "tiny", "messages": HI, "n": choices}
+        target = Target(kind="base", model="tiny", base="tiny")
+        call = Call(read_request(json.dumps(body).encode()), target, id=f"call-{next(self.names)}")
+        self.calls[call.id] = call
+        self.ledger.begin(call)
+
+    async def end(self, place: int, *, listed: bool = True, again: bool = False) -> None:
+        """The engine serves a call, and the gateway sees its answer; `again`: the engine is another one by then."""
+        if not self.calls or self.engine.failure:
+            return
+        call = self.calls.pop(sorted(self.calls)[place % len(self.calls)])
+        count = call.request.sampling.n or 1
+        for choice in range(count):
+            self.engine.serve(call.id, 0 if choice else 12, 0, 3)
+        self.truth[call.id] = 12 + 3 * count
+        if again:
+            self.engine.counters, self.lost = Counters(), True
+        said = {"role": "assistant", "content": "Hi"}
+        made = [{"index": index, "message": said, "finish_reason": "stop"} for index in range(count)]
+        answer = {"choices": made, "usage": {"prompt_tokens": 12, "completion_tokens": 3 * count}}
+        self.ledger.end(call, Outcome("complete", 200, json.dumps(answer).encode()))
+
+    async def end_in_a_crash(self, place: int) -> None:
+        await self.end(place, again=True)
+
+    async def refuse(self, place: int) -> None:
+        self.told = False
+
+    async def tell(self, place: int) -> None:
+        self.told = True
+
+    async def fail(self, place: int) -> None:
+        self.engine.failure = "does not answer"
+
+    async def answer_again(self, place: int) -> None:
+        self.engine.failure = None
+
+    async def read(self, place: int) -> None:
+        await self.ledger._try_to_catch_up()
+
+    async def restart_gateway(self, place: int) -> None:
+        """It stops in good order; an engine that is started by it ends, too."""
+        self.ledger._task = asyncio.create_task(asyncio.sleep(0))
+        await self.ledger.close()
+        if self.engine.ends_with_us:
+            self.lost = self.lost or not self.told or bool(self.engine.failure)
+            self.engine.counters, self.engine.failure = Counters(), None
+        self.new_ledger()
+
+    def booked(self) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for entry in self.store.find(UsageEntry, limit=10_000):
+            if entry.source != "gap":
+                sums[entry.request] += entry.usage.total_tokens
+        return sums
+
+
+happenings = st.tuples(
+    st.sampled_from(
+        [
+            "begin",
+            "begin",
+            "end",
+            "end",
+            "end_in_a_crash",
+            "refuse",
+            "tell",
+            "fail",
+            "answer_again",
+            "read",
+            "restart_gateway",
+        ]
+    ),
+    st.integers(1, 3),
+)
+
+
+@pytest.mark.parametrize("ends_with_us", [True, False])
+@check(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(happened=st.lists(happenings, max_size=25))
+def test_whatever_happens_in_whatever_order_tokens_of_a_request_are_booked_once(happened, ends_with_us, no_patience):
+    async def live() -> None:
+        world = World(ends_with_us)
+        for what, number in happened:
+            await getattr(world, what)(number)
+            assert all(tokens <= world.truth[name] for name, tokens in world.booked().items()), (what, world.booked())
+        world.told, world.engine.failure = True, None
+        await world.ledger.catch_up()
+        await world.ledger.catch_up()
+        assert all(tokens <= world.truth[name] for name, tokens in world.booked().items()), world.booked()
+        if not world.lost:
+            assert world.booked() == world.truth
+
+    asyncio.run(live())
+
+
+async def test_an_engine_that_refuses_its_counters_for_a_moment_still_counts():
+    world = World(ends_with_us=False)
+    await world.read(0)
+    await world.begin(1)
+    await world.end(0)
+    world.told = False
+    with pytest.raises(UpstreamFailed, match="told before"):
+        await world.ledger.catch_up()
+    assert world.booked() == {}
+    world.told = True
+    await world.ledger.catch_up()
+    assert [(entry.source, entry.key) for entry in booked(world.store)] == [("engine", "anonymous")]
+
+
+async def test_what_an_attached_engine_served_just_before_it_fell_silent_is_left_for_the_next_gateway(no_patience):
+    world = World(ends_with_us=False)
+    await world.read(0)
+    await world.begin(1)
+    await world.end(0)
+    await world.fail(0)
+    await world.restart_gateway(0)
+    assert booked(world.store) == []
+    await world.answer_again(0)
+    await world.ledger.catch_up()
+    assert [entry.source for entry in booked(world.store)] == ["engine"]
+
+
+async def test_a_call_that_was_booked_from_its_answer_is_not_booked_again_and_reconciling_names_it():
+    world = World(ends_with_us=False)
+    world.told = False
+    await world.begin(2)
+    await world.end(0)
+    await world.ledger.catch_up()
+    world.told = True
+    await world.ledger.catch_up()
+    assert [entry.source for entry in booked(world.store)] == ["answer", "gap", "gap"]
+    assert world.booked() == world.truth
+    counters = world.engine.counters
+    result = reconcile(world.store, counters.epoch, totals_of(counters))
+    assert (result.differences, result.answered) == ((), ("call-0",))

@@ -6,6 +6,7 @@ import json
 import openai
 import pytest
 
+from journeyman.gateway import names
 from journeyman.records import Promotion
 from journeyman.registry.adapters import register_adapter
 
@@ -143,3 +144,10 @@ async def test_models_lists_every_name(gateway, store, train):
         listed = {model.id: model.kind async for model in client.models.list()}
     providers = {"acme/*": "provider", "open/*": "provider", "nowhere/*": "provider"}
     assert listed == {"bank": "alias", "support": "adapter", "tiny": "base"} | providers
+
+
+async def test_names_that_are_remembered_are_bounded(gateway, monkeypatch):
+    monkeypatch.setattr(names, "MOST_KNOWN", 3)
+    for number in range(9):
+        await ask(gateway, f"open/m{number}")
+    assert list(gateway.gateway._names._known) == ["open/m6", "open/m7", "open/m8"]

@@ -214,3 +214,19 @@ def test_a_template_inside_the_tokenizers_settings_is_found(folder):
     path = folder / "tokenizer_config.json"
     path.write_text(json.dumps(json.loads(path.read_text()) | {"chat_template": "hello {{ eos_token }}"}))
     assert ChatTokenizer(folder).template.render([user("x")]) == "hello <|im_end|>"
+
+
+def test_a_developer_is_a_system_message_where_the_template_knows_no_developer(ours):
+    for template, role in ((ours, "system"), (ChatTemplate("{{ messages[0].role }}{# developer #}"), "developer")):
+        said = [Message(role="developer", content="Rule."), user("hi")]
+        expected = [Message(role=role, content="Rule."), user("hi")]
+        assert template.render(said) == template.render(expected)
+    assert "Rule." in ours.render([Message(role="developer", content="Rule."), user("hi")])
+
+
+def test_arguments_nested_beyond_reading_are_refused_in_words(ours):
+    deep = call("c1", "f").model_dump() | {"tool_calls": [
+        {"id": "c1", "type": "function", "function": {"name": "f", "arguments": "[" * 200_000}}
+    ]}  # fmt: skip
+    with pytest.raises(InvalidInput, match="nested too deeply"):
+        ChatTemplate("{{ messages }}").render([user("hi"), Message.model_validate(deep)])

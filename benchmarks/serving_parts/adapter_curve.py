@@ -30,11 +30,12 @@ def measure(plan: Plan) -> list[ServingRow]:
         what = f"ours, {case['adapters']} different adapters, batch {case['batch']} (plot)"
         rows.append(figure(what, median(speeds(found)), "tok/s", note=rounds_of(speeds(found)), spent=found))
     target = (plan.scratch if plan.quick else RESULTS) / PLOT
-    note = _draw(target, results)
+    title = f"{plan.model.name}, bfloat16: {plan.prompt_tokens}-token prompts, {plan.new_tokens} new tokens"
+    note = _draw(target, title, results)
     return [*rows, figure("plot of throughput against adapters", PLOT if note is None else f"not drawn: {note}")]
 
 
-def _draw(target: Path, results: list[dict[str, Any]]) -> str | None:
+def _draw(target: Path, title: str, results: list[dict[str, Any]]) -> str | None:
     """Write the plot; says why not where that is impossible."""
     try:
         import matplotlib
@@ -44,7 +45,7 @@ def _draw(target: Path, results: list[dict[str, Any]]) -> str | None:
     from matplotlib import pyplot
 
     drawing, axes = pyplot.subplots(figsize=(7, 4.2), layout="constrained")
-    for batch in BATCHES:
+    for batch in reversed(BATCHES):
         counts = sorted({each["adapters"] for each in of_case(results, batch=batch)})
         # Evenly spaced: what is asked of the eye is how little each doubling costs.
         places = [COUNTS.index(count) for count in counts]
@@ -57,8 +58,7 @@ def _draw(target: Path, results: list[dict[str, Any]]) -> str | None:
             axes.annotate(f"{value:.0f}", (place, value), (0, 7), textcoords="offset points", ha="center", fontsize=8)
     axes.set_xticks(range(len(COUNTS)), [str(count) for count in COUNTS])
     axes.set(xlabel="different adapters in the batch (rank 16, all linear layers)", ylabel="tokens per second",
-             ylim=(0, None), title="SmolLM2-135M, bfloat16: 64-token prompts, 128 new tokens")  # fmt: skip
-    axes.margins(y=0.15)
+             ylim=(0, 1.12 * max(speeds(results))), title=title)  # fmt: skip
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(axis="y", alpha=0.3)
     axes.legend(frameon=False)

@@ -524,24 +524,9 @@ class World:
         return sums
 
 
-happenings = st.tuples(
-    st.sampled_from(
-        [
-            "begin",
-            "begin",
-            "end",
-            "end",
-            "end_in_a_crash",
-            "refuse",
-            "tell",
-            "fail",
-            "answer_again",
-            "read",
-            "restart_gateway",
-        ]
-    ),
-    st.integers(1, 3),
-)
+WHAT = ("begin", "begin", "end", "end", "end_in_a_crash", "refuse", "tell", "fail", "answer_again", "read",
+        "restart_gateway")  # fmt: skip
+happenings = st.tuples(st.sampled_from(WHAT), st.integers(1, 3))
 
 
 @pytest.mark.parametrize("ends_with_us", [True, False])

@@ -15,6 +15,8 @@ from journeyman.engines.dialect import LOCAL, SERVING_ONLY, Dialect
 from journeyman.errors import InvalidInput, UpstreamFailed
 
 _LOG_LINES = 15
+_LONGEST_LINE = 16 << 20
+"""Bytes of a line of the child's output: a library may print a whole configuration in one."""
 _OURS = {
     "--precision": " and use the setting `precision`",
     "--threads": " and use the setting `threads`",
@@ -89,8 +91,9 @@ class EngineProcess:
         with self.log.open("ab") as log:
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the engine after the last call.
             self._process = await asyncio.create_subprocess_exec(
-                *self.command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True, env=self._environment
-            )
+                *self.command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True, env=self._environment,
+                limit=_LONGEST_LINE,
+            )  # fmt: skip
         try:
             async with asyncio.timeout(self._start_timeout):
                 self.url = await self._ready(self._process)

@@ -172,7 +172,7 @@ class SupervisedEngine:
         await asyncio.sleep(pause)
         try:
             await self._start()
-        except (UpstreamFailed, OSError) as error:
+        except (UpstreamFailed, OSError, ValueError) as error:
             log.warning("%s", error)
             return f"the engine of {self.name} could not be started again"
         log.warning("the engine of %s runs again", self.name)

@@ -18,8 +18,6 @@ _REFUSED = {
     "include": "there is nothing more to include; leave it out",
     "max_tool_calls": "this engine calls no tools itself; leave it out",
 }
-_HARMLESS: tuple[object, ...] = (None, False, [])
-"""Values under which the refused arguments ask for nothing."""
 
 
 class _Strict(BaseModel):
@@ -124,7 +122,8 @@ def read_response_body(parsed: object) -> ResponseBody:
     """The body of a response; InvalidInput says why something is not done here."""
     if isinstance(parsed, dict):
         for name, reason in _REFUSED.items():
-            if parsed.get(name) not in _HARMLESS:
+            value = parsed.get(name)
+            if not (value is None or value is False or value == []):
                 raise InvalidInput(f"{name}: {reason}")
         # Clients send null for "not given".
         parsed = {name: value for name, value in parsed.items() if value is not None and name not in _REFUSED}

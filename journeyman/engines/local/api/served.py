@@ -73,10 +73,13 @@ class Ongoing:
     def teller(self, index: int) -> Callable[[Update], None]:
         """What the engine's thread calls with each update of that choice."""
 
+        loop, updates = self._loop, self._updates
+
+        # It does not know the call, whose requests know it: what refers to itself stays in memory long after its end.
         def tell(update: Update) -> None:
             # The loop is closed when the server went down first: then nobody listens any more.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._updates.put_nowait, (index, update))
+                loop.call_soon_threadsafe(updates.put_nowait, (index, update))
 
         return tell
 

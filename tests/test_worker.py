@@ -139,11 +139,12 @@ def test_a_signal_stops_after_the_step_and_going_on_gives_the_same_weights(
 
     run = create_run(settings, store, config())
     interrupt = Interrupt(5, number)
+    before = signal.getsignal(signal.SIGINT)
     with pytest.raises(KeyboardInterrupt):
         execute(settings, store, run, interrupt)
     assert interrupt.steps == [1, 2, 3, 4, 5]
     assert standing(store, run) == "stopped"
-    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert signal.getsignal(signal.SIGINT) is before
 
     rest = Interrupt(0)
     assert weights(execute(settings, store, run, rest)) == expected

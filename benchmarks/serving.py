@@ -51,7 +51,7 @@ PARTS: dict[str, Callable[[Plan], list[ServingRow]]] = {
     "roofline": roofline.measure,
     "plot": adapter_curve.measure,
 }
-FIRST_LOOK = ("decode", "forks", "memory")
+FIRST_LOOK = ("decode", "forks")
 """What fits into a minute."""
 
 

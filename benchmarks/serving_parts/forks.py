@@ -15,7 +15,7 @@ GROUP, PROMPT = 8, 400
 
 def measure(plan: Plan) -> list[ServingRow]:
     """Rows for both, and their ratio."""
-    found = run_side("forks", plan.job(repeats=plan.count(7, 2)))
+    found = run_side("forks", plan.job(repeats=plan.count(7, 1)))
     rows = [
         figure(f"{what}: time until all have their first token", median(firsts), "s", note=rounds_of(firsts),
                spent=[each[kind] for each in found])

@@ -116,7 +116,7 @@ class LocalModel:
                     f"{self.folder.name}: int8 is for networks computed natively, and this one has {reason}"
                 ) from reason
             _LOG.warning(
-                "%s: not computed natively (%s); transformers' own layers take over, at about half the speed",
+                "%s: not computed natively (%s); transformers' own layers take over, more slowly",
                 self.folder.name, reason,
             )  # fmt: skip
             return BorrowedNetwork(self.folder, self.dtype, self._ops)
@@ -186,5 +186,5 @@ def _choose_ops(dtype: torch.dtype, compiled: bool, widths: Sequence[int]) -> Op
     try:
         return KernelOps(dtype)
     except NotBuilt as reason:
-        _LOG.warning("%s; PyTorch's own operations take over, at about half the speed", reason)
+        _LOG.warning("%s; PyTorch's own operations take over, more slowly", reason)
         return TorchOps()

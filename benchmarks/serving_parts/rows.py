@@ -11,10 +11,11 @@ from journeyman.records import now
 
 
 class ServingRow(Row, total=False):
-    """A row that says which part measured it, when, and what else was going on."""
+    """A row that says which part measured it, when, on which processor, and what else was going on."""
 
     part: str
     when: str
+    cpu: str
     note: str
     wall_seconds: float
     cpu_seconds: float

@@ -51,13 +51,26 @@ class PackedLinear:
 
     def __call__(self, inputs: torch.Tensor) -> torch.Tensor:
         """[tokens, inputs] → [tokens, outputs]."""
-        if len(inputs) == 1:
-            # One row alone is summed in another order than among others: a reply would depend on its company.
-            return self._product(inputs.expand(2, -1).contiguous())[:1]
-        return self._product(inputs)
+        rows = _rounded(len(inputs))
+        if rows == len(inputs):
+            return self._product(inputs)
+        padded = inputs.new_zeros(rows, inputs.shape[1])
+        padded[: len(inputs)] = inputs
+        return self._product(padded)[: len(inputs)]
 
     def _product(self, inputs: torch.Tensor) -> torch.Tensor:
         return torch.ops.mkldnn._linear_pointwise(inputs, self._packed, self._bias, "none", [], "")  # type: ignore[no-any-return]
+
+
+def _rounded(rows: int) -> int:
+    """The next larger number of rows for which a product is worth preparing.
+
+    oneDNN keeps half a megabyte for each layer and number of rows that it ever saw: of every number, that is a
+    gigabyte. And one row alone is summed in another order than among others: a reply would depend on its company.
+    """
+    if rows <= 16:
+        return max(rows, 2)
+    return -(-rows // 4) * 4 if rows <= 32 else -(-rows // 16) * 16
 
 
 class Int8Linear:

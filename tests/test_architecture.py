@@ -17,7 +17,7 @@ ROWS: tuple[tuple[str, ...], ...] = (
     ("records",),
     ("store", "rendering", "statistics", "prices", "config", "machine"),
     ("engines",),
-    ("datasets", "rewards", "environments"),
+    ("capture", "datasets", "rewards", "environments"),
     ("training", "evals", "registry", "prompts", "worlds"),
     ("improve",),
     ("gateway", "dashboard"),

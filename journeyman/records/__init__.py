@@ -3,18 +3,32 @@
 from journeyman.records.adapter import Adapter, Promotion
 from journeyman.records.dataset import Dataset, Row, Split
 from journeyman.records.evaluation import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
-from journeyman.records.exchange import UNFINISHED, Choice, Exchange, Feedback, Sampling, State, Tokens, Usage
+from journeyman.records.exchange import (
+    UNFINISHED,
+    Api,
+    Attempt,
+    Choice,
+    Exchange,
+    Fidelity,
+    Sampling,
+    State,
+    Tokens,
+    Usage,
+)
+from journeyman.records.feedback import Feedback, Tagging
 from journeyman.records.filter import Condition, Filter
+from journeyman.records.key import ApiKey, KeyRevocation, Limits
 from journeyman.records.message import Function, FunctionCall, Message, Tool, ToolCall
 from journeyman.records.record import Frozen, Record, new_id, now
 from journeyman.records.run import Point, Run, RunEvent, RunStatus, SFTConfig
 from journeyman.records.trajectory import Scenario, Score, Trajectory
 from journeyman.records.usage import UsageEntry
+from journeyman.records.wire import WireExchange
 
 __all__ = [
-    "UNFINISHED", "Adapter", "CaseResult", "Choice", "Condition", "Dataset", "EvalReport", "Exchange", "Feedback",
-    "Filter", "Frozen", "Function", "FunctionCall", "Interval", "Message", "ModelReport", "PairedDifference", "Point",
-    "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score",
-    "Split", "State", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry",
-    "new_id", "now",
+    "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset",
+    "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall", "Interval",
+    "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record", "Row",
+    "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "Split", "State", "Tagging",
+    "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "WireExchange", "new_id", "now",
 ]  # fmt: skip

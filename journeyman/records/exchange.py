@@ -9,6 +9,10 @@ from journeyman.records.record import Frozen, Record
 
 State = Literal["started", "streaming", "complete", "truncated_upstream", "aborted_client", "failed", "killed"]
 UNFINISHED: tuple[State, ...] = ("started", "streaming")
+Api = Literal["chat", "completions", "responses", "embeddings", "messages"]
+"""The wire format of a call: OpenAI's four, and Anthropic's messages."""
+Fidelity = Literal["exact", "reconstructed", "lossy"]
+"""How true a record is to the wire: read from its very bytes; put together from complete parts; parts are missing."""
 
 
 class Sampling(Frozen):
@@ -60,15 +64,30 @@ class Choice(Frozen):
     tokens: Tokens | None = None
 
 
+class Attempt(Frozen):
+    """One try at an upstream that came to nothing, before another was made for the same call."""
+
+    upstream: str
+    served: str
+    status: int | None = None
+    error: str
+    latency: float
+
+
 class Exchange(Record):
     """One request to a model and its reply, as they crossed the gateway.
 
     `model` is the name the client asked for, `upstream` who answered (`engine`, or a provider's name),
-    `served` the model that answered there. `latency` and `time_to_first_token` are seconds.
+    `served` the model that answered there, `attempts` those that failed before it. `latency` and
+    `time_to_first_token` are seconds. `source` says who captured it (`gateway`, `client`, `import:FORMAT`, `otlp`),
+    `parser` which version of the parser read its bytes (0: none did). `key` is the fingerprint of the caller's token,
+    `person` whom the call was made for, `external_id` the caller's own name for it, `response_id` the upstream's;
+    `trace` and `span` are those of the caller's own trace.
     """
 
     model: str
     state: State
+    api: Api = "chat"
     upstream: str | None = None
     served: str | None = None
     adapter: str | None = None
@@ -82,21 +101,21 @@ class Exchange(Record):
     time_to_first_token: float | None = None
     status: int | None = None
     error: str | None = None
+    attempts: tuple[Attempt, ...] = ()
     session: str | None = None
+    project: str | None = None
+    key: str | None = None
+    person: str | None = None
+    external_id: str | None = None
+    response_id: str | None = None
+    trace: str | None = None
+    span: str | None = None
     tags: dict[str, str] = Field(default_factory=dict)
+    source: str = "gateway"
+    fidelity: Fidelity = "exact"
+    parser: int = 0
 
     @property
     def reply(self) -> Message | None:
         """The first choice's message; None when the call failed."""
         return self.choices[0].message if self.choices else None
-
-
-class Feedback(Record):
-    """A number that a person or a program gave to a session or an exchange, such as success = 1."""
-
-    session: str | None = None
-    exchange_id: str | None = None
-    name: str
-    value: float
-    reason: str = ""
-    by: str

@@ -2,6 +2,7 @@
 
 import warnings
 from pathlib import Path
+from typing import Any
 
 import torch
 from peft import LoraConfig, PeftModel, get_peft_model
@@ -15,6 +16,7 @@ from journeyman.records import SFTConfig
 from journeyman.rendering.chat import TEMPLATE_FILE, ChatTemplate
 from journeyman.training import attention
 from journeyman.training.batches import Pack
+from journeyman.training.head import token_logprobs
 
 
 class Policy:
@@ -46,18 +48,16 @@ class Policy:
         self._computing = {name: value for name, value in self.network.named_parameters() if value.requires_grad}
         self.masters = {name: value.detach().float().clone() for name, value in self._computing.items()}
         self._check_coverage()
+        self._trunk = self.network.get_base_model().get_decoder()
+        self._head = _plain_head(self.network)
 
-    def logits(self, pack: Pack) -> torch.Tensor:
-        """Logits [targets, vocabulary] that predict the pack's targets."""
-        output = self.network(
-            input_ids=pack.ids[None],
-            position_ids=pack.positions[None],
-            use_cache=False,
-            logits_to_keep=pack.predictors,
-            layout=pack.layout,
-        )
-        logits: torch.Tensor = output.logits[0]
-        return logits
+    def token_logprobs(self, pack: Pack) -> torch.Tensor:
+        """Log-probability of each of the pack's targets [targets], float32, differentiable in the adapter."""
+        if self._head is not None:
+            output = self._trunk(**self._inputs(pack))
+            return token_logprobs(output.last_hidden_state[0, pack.predictors], self._head, pack.targets)
+        logits = self.network(**self._inputs(pack), logits_to_keep=pack.predictors).logits[0]
+        return log_softmax(logits.float(), dim=-1).gather(1, pack.targets[:, None])[:, 0]
 
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss` to the masters' gradients."""
@@ -78,9 +78,9 @@ class Policy:
     def logprobs(self, pack: Pack) -> torch.Tensor:
         """Log-probability of each target [targets], float32."""
         self.network.eval()
-        logprobs = log_softmax(self.logits(pack).float(), dim=-1)
+        logprobs = self.token_logprobs(pack)
         self.network.train()
-        return logprobs.gather(1, pack.targets[:, None])[:, 0]
+        return logprobs
 
     def state(self) -> dict[str, torch.Tensor]:
         """A copy of the trainable weights, in float32."""
@@ -107,6 +107,10 @@ class Policy:
         (folder / "README.md").unlink(missing_ok=True)
         (folder / TEMPLATE_FILE).write_text(template.text)
 
+    def _inputs(self, pack: Pack) -> dict[str, Any]:
+        positions = pack.positions[None]
+        return {"input_ids": pack.ids[None], "position_ids": positions, "use_cache": False, "layout": pack.layout}
+
     def _check_coverage(self) -> None:
         modules = dict(self.network.named_modules())
         head = self.network.get_output_embeddings()
@@ -116,3 +120,12 @@ class Policy:
         missed = {name for name in linear if not ("lora_" in name or name.endswith(".base_layer"))}
         if missed:
             raise InvalidInput(f"no adapter was attached to {len(missed)} linear layers, such as {min(missed)}")
+
+
+def _plain_head(network: PeftModel) -> torch.Tensor | None:
+    """The weights of a head that is a product and nothing else; None where the network does more to its logits."""
+    head, config = network.get_output_embeddings(), network.config.get_text_config()
+    special = any(getattr(config, name, None) for name in ("final_logit_softcapping", "logits_scaling", "logit_scale"))
+    if special or not isinstance(head, torch.nn.Linear) or head.bias is not None or head.weight.requires_grad:
+        return None
+    return head.weight

@@ -18,7 +18,6 @@ from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.masks import MaskedTokens, mask_conversation
 from journeyman.training.batches import Pack, pack_rows
 from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint
-from journeyman.training.losses import negative_log_likelihood
 from journeyman.training.policy import Policy
 from journeyman.training.schedule import batch_indices, learning_rate, total_steps
 
@@ -122,7 +121,7 @@ class Trainer:
         count = sum(len(pack.targets) for pack in packs)
         total = 0.0
         for pack in packs:
-            loss = negative_log_likelihood(self.policy.logits(pack), pack.targets) / count
+            loss = -self.policy.token_logprobs(pack).sum() / count
             self.policy.backward(loss)
             total += loss.item()
         return total

@@ -6,7 +6,6 @@ import torch
 from journeyman.rendering.chat import read_template
 from journeyman.rendering.masks import MaskedTokens
 from journeyman.training.batches import pack_rows, shared_prefix
-from journeyman.training.losses import negative_log_likelihood
 from journeyman.training.policy import Policy
 from tests.tiny import write_model
 from tests.training.conftest import make_config, plain_model
@@ -35,7 +34,7 @@ def loss_and_gradients(policy, packs):
     """Summed over packs."""
     total = 0.0
     for pack in packs:
-        loss = negative_log_likelihood(policy.logits(pack), pack.targets)
+        loss = -policy.token_logprobs(pack).sum()
         policy.backward(loss)
         total += loss.item()
     gradients = {name: master.grad.clone() for name, master in policy.masters.items()}
@@ -70,7 +69,7 @@ def test_a_packs_loss_and_gradients_are_the_sums_of_its_rows_alone(masked, tmp_p
         assert (gradient - expected_gradients[name]).norm() / gradient.norm() < 1e-4, name
 
 
-def test_sharing_a_prefix_changes_no_logits(policy, masked):
+def test_sharing_a_prefix_changes_no_logprobs(policy, masked):
     rows = masked(4)
     shared = pack_rows(rows, MANY)[0]
     # A row that begins otherwise takes the prefix away from all.
@@ -80,7 +79,9 @@ def test_sharing_a_prefix_changes_no_logits(policy, masked):
     assert unshared.layout.prefix < shared.layout.prefix / 2
     own = len(pack_rows([stranger], MANY)[0].targets)
     with torch.no_grad():
-        torch.testing.assert_close(policy.logits(shared), policy.logits(unshared)[own:], atol=1e-5, rtol=1e-5)
+        torch.testing.assert_close(
+            policy.token_logprobs(shared), policy.token_logprobs(unshared)[own:], atol=1e-5, rtol=1e-5
+        )
 
 
 def test_no_row_sees_another(policy, masked):
@@ -91,9 +92,9 @@ def test_no_row_sees_another(policy, masked):
     disturbed[first:last] = (disturbed[first:last] + 17) % 300
     others = (pack.predictors < first) | (pack.predictors >= last)
     with torch.no_grad():
-        before = policy.logits(pack)
+        before = policy.token_logprobs(pack)
         changed = type(pack)(disturbed, pack.positions, pack.layout, pack.predictors, pack.targets)
-        after = policy.logits(changed)
+        after = policy.token_logprobs(changed)
     assert torch.equal(before[others], after[others])
     assert not torch.allclose(before[~others], after[~others])
 
@@ -108,7 +109,7 @@ def test_the_loss_is_transformers_own_on_the_same_labels(tiny, policy, masked, t
         ids = torch.tensor([list(row.ids)])
         pack = pack_rows([row], MANY)[0]
         with torch.no_grad():
-            ours = negative_log_likelihood(policy.logits(pack), pack.targets).item() / len(pack.targets)
+            ours = -policy.token_logprobs(pack).mean().item()
             assert ours == pytest.approx(theirs(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
             assert ours == pytest.approx(exact(input_ids=ids, labels=labels).loss.item(), rel=1e-5)
 

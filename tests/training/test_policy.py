@@ -11,7 +11,6 @@ from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.network.step import Step
 from journeyman.rendering.chat import ChatTokenizer, read_template
 from journeyman.training.batches import pack_rows
-from journeyman.training.losses import negative_log_likelihood
 from journeyman.training.policy import Policy
 from tests.tiny import write_model
 from tests.training.conftest import make_config, plain_model
@@ -57,11 +56,12 @@ def test_with_a_fresh_adapter_it_computes_what_transformers_computes(tmp_path, m
     row = masked(1)[0]
     pack = pack_rows([row], 10**6)[0]
     with torch.no_grad():
-        expected = plain_model(folder)(torch.tensor([list(row.ids)])).logits[0, pack.predictors]
-        torch.testing.assert_close(policy.logits(pack), expected, atol=1e-5, rtol=1e-5)
+        expected = plain_model(folder)(torch.tensor([list(row.ids)])).logits[0, pack.predictors].log_softmax(-1)
+        expected = expected.gather(1, pack.targets[:, None])[:, 0]
+        torch.testing.assert_close(policy.token_logprobs(pack), expected, atol=1e-5, rtol=1e-5)
 
 
-def test_a_saved_adapter_loads_in_peft_and_gives_the_same_logits(tiny, masked, tmp_path):
+def test_a_saved_adapter_loads_in_peft_and_gives_the_same_logprobs(tiny, masked, tmp_path):
     policy = stirred(Policy(tiny, make_config()))
     template = read_template(tiny)
     policy.save_adapter(tmp_path / "adapter", template)
@@ -69,8 +69,9 @@ def test_a_saved_adapter_loads_in_peft_and_gives_the_same_logits(tiny, masked, t
     for row in masked(3):
         pack = pack_rows([row], 10**6)[0]
         with torch.no_grad():
-            expected = theirs(torch.tensor([list(row.ids)])).logits[0, pack.predictors]
-            torch.testing.assert_close(policy.logits(pack), expected, atol=1e-4, rtol=1e-4)
+            expected = theirs(torch.tensor([list(row.ids)])).logits[0, pack.predictors].log_softmax(-1)
+            expected = expected.gather(1, pack.targets[:, None])[:, 0]
+            torch.testing.assert_close(policy.token_logprobs(pack), expected, atol=1e-4, rtol=1e-4)
     assert ChatTokenizer(tiny).for_adapter(tmp_path / "adapter").template.version == template.version
 
 
@@ -108,7 +109,7 @@ def test_logprobs_are_without_dropout(tiny, masked):
     policy = stirred(Policy(tiny, make_config(dropout=0.5)))
     pack = pack_rows(masked(2), 10**6)[0]
     assert torch.equal(policy.logprobs(pack), policy.logprobs(pack))
-    assert not torch.equal(policy.logits(pack), policy.logits(pack)), "while learning there is some"
+    assert not torch.equal(policy.token_logprobs(pack), policy.token_logprobs(pack)), "while learning there is some"
 
 
 def test_in_bfloat16_the_masters_are_float32(tiny, masked):
@@ -123,7 +124,7 @@ def test_in_bfloat16_the_masters_are_float32(tiny, masked):
         before = {
             name: master.grad.clone() if master.grad is not None else 0 for name, master in policy.masters.items()
         }
-        policy.backward(negative_log_likelihood(policy.logits(pack), pack.targets))
+        policy.backward(-policy.token_logprobs(pack).sum())
         for name, master in policy.masters.items():
             expected[name] += master.grad - before[name]
     assert all(master.grad.dtype is torch.float32 for master in policy.masters.values())

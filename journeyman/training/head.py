@@ -1,0 +1,55 @@
+"""From hidden states to log-probabilities of single tokens, a few at a time: whole logits would not fit into caches.
+
+A token's log-probability depends on its own hidden state alone, so its gradient is one vector of the hidden size. That
+vector is made while the logits are at hand, and backward is a product with a number: no logits are kept, none are
+computed twice, and any loss of the tokens' log-probabilities may follow.
+"""
+
+from typing import Any
+
+import torch
+
+CHUNK = 256
+"""Tokens whose logits exist at the same time."""
+
+
+def token_logprobs(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, *, temperature: float = 1.0
+) -> torch.Tensor:
+    """Natural log-probability of each target, float32 [tokens], differentiable in `hidden`, not in `weight`.
+
+    `hidden` is [tokens, size] and `weight` [vocabulary, size], in the same precision; `targets` [tokens].
+    """
+    found: torch.Tensor = _FrozenHead.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
+    return found
+
+
+class _FrozenHead(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float
+    ) -> torch.Tensor:
+        wanted = context.needs_input_grad[0]
+        logprobs = torch.empty(len(hidden), dtype=torch.float32)
+        slopes = torch.empty_like(hidden) if wanted else None
+        for first in range(0, len(hidden), CHUNK):
+            part = slice(first, first + CHUNK)
+            logits = torch.mm(hidden[part], weight.T).float()
+            if temperature != 1.0:
+                logits /= temperature
+            chosen = logits.gather(1, targets[part, None])[:, 0]
+            total = torch.logsumexp(logits, dim=1)
+            logprobs[part] = chosen - total
+            if slopes is not None:
+                spread = logits.sub_(total[:, None]).exp_()
+                # d log p(target) / d hidden = (row of the target − expected row) / temperature
+                expected = torch.mm(spread.to(weight.dtype), weight)
+                torch.sub(weight[targets[part]], expected, out=slopes[part])
+        if slopes is not None:
+            context.save_for_backward(slopes if temperature == 1.0 else slopes / temperature)
+        return logprobs
+
+    @staticmethod
+    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+        (slopes,) = context.saved_tensors
+        return slopes * gradient[:, None].to(slopes.dtype), None, None, None

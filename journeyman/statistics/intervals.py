@@ -96,6 +96,25 @@ def clustered_mean(clusters: Sequence[Sequence[float]], draws: int = 1000, seed:
     return Interval(estimate=_mean(clusters), low=quantile(means, 0.025), high=quantile(means, 0.975))
 
 
+def paired_mean(
+    first: Sequence[float],
+    second: Sequence[float],
+    clusters: Sequence[object] | None = None,
+    draws: int = 1000,
+    seed: int = 0,
+) -> Interval:
+    """How much the mean of `first` exceeds that of `second` on the same cases, by resampling the cases.
+
+    `clusters` names what each case belongs to, where cases resemble each other: those are resampled whole.
+    """
+    if len(first) != len(second):
+        raise InvalidInput(f"paired values come from the same cases; there are {len(first)} and {len(second)}")
+    groups: dict[object, list[float]] = {}
+    for number, (one, other) in enumerate(zip(first, second, strict=True)):
+        groups.setdefault(number if clusters is None else clusters[number], []).append(one - other)
+    return clustered_mean(list(groups.values()), draws, seed)
+
+
 def ratio_of_clustered_means(
     above: Sequence[Sequence[float]], below: Sequence[Sequence[float]], draws: int = 1000, seed: int = 0
 ) -> Interval:

@@ -19,7 +19,11 @@ from journeyman.engines.supervisor import SupervisedEngine
 from journeyman.engines.vllm import check_vllm, vllm_process
 from journeyman.errors import InvalidInput, PortInUse, Refused
 from journeyman.gateway.app import Gateway
+from journeyman.gateway.ingesting import IngesterProcess
+from journeyman.gateway.keys import has_keys
+from journeyman.gateway.server import Http
 from journeyman.store.sql import open_store
+from journeyman.store.store import Store
 
 DEFAULT_MODEL = "smollm2-135m"
 _LAST_CALLS_SECONDS = 10
@@ -56,7 +60,7 @@ async def serve(
     Without an engine only providers answer. A port in use is PortInUse before anything is started. On the way out,
     calls under way get ten seconds, what was captured is stored, and the engine is stopped if we started it.
     """
-    with closing(listen(settings.host, settings.port)) as listener, closing(open_store(settings)) as store:
+    with closing(open_store(settings)) as store, closing(_listen(settings, store)) as listener:
         url = f"http://{settings.host}:{listener.getsockname()[1]}"
         starting = asyncio.create_task(engine.start() if engine else asyncio.sleep(0))
         servers: list[GatewayServer] = []
@@ -71,8 +75,10 @@ async def serve(
         with _on_stop_signals(stop):
             try:
                 await starting
-                servers.append(GatewayServer(Gateway(store, settings, engine), partial(ready, url) if ready else None))
-                await servers[0].serve(sockets=[listener])
+                async with IngesterProcess(settings.home):
+                    gateway = Gateway(store, settings, engine, embedded=False)
+                    servers.append(GatewayServer(gateway, partial(ready, url) if ready else None))
+                    await servers[0].serve(sockets=[listener])
             except asyncio.CancelledError:
                 if not stopping.is_set():
                     raise
@@ -87,12 +93,15 @@ def run(coroutine: Coroutine[None, None, None]) -> None:
         runner.run(coroutine)
 
 
-def listen(host: str, port: int) -> socket.socket:
-    """A listening socket; PortInUse when another program has the port, Refused for an address that others can reach."""
-    if not _is_loopback(host):
+def listen(host: str, port: int, *, keys: bool = False) -> socket.socket:
+    """A listening socket; PortInUse when another program has the port.
+
+    Without `keys`, which callers must have, Refused for an address that others can reach.
+    """
+    if not keys and not _is_loopback(host):
         raise Refused(
             f"no keys are configured, so anyone who reaches {host} could use your models and read what is captured; "
-            "nothing was started. Listen on --host 127.0.0.1, and let others in through a proxy that asks for a key"
+            "nothing was started. Make a key with `journeyman keys add NAME`, or listen on --host 127.0.0.1"
         )
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
@@ -106,6 +115,10 @@ def listen(host: str, port: int) -> socket.socket:
         ) from error
 
 
+def _listen(settings: Settings, store: Store) -> socket.socket:
+    return listen(settings.host, settings.port, keys=has_keys(store))
+
+
 class GatewayServer(uvicorn.Server):
     """A gateway under uvicorn, which leaves signals to us: it would raise them again in the middle of our clean-up."""
 
@@ -113,6 +126,7 @@ class GatewayServer(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 gateway,
+                http=Http,
                 lifespan="on",
                 ws="none",
                 log_level="warning",

@@ -5,6 +5,7 @@ call is a START frame, CHUNK frames with the bytes of its answer as they came, a
 that the call has among those of its writer. A RECORD frame stands alone.
 """
 
+import re
 import struct
 import zlib
 from collections.abc import Iterator
@@ -75,6 +76,8 @@ class CallEnd(TypedDict):
     served: NotRequired[str]
     adapter: NotRequired[str | None]
     attempts: NotRequired[list[dict[str, Any]]]
+    lost: NotRequired[bool]
+    """Bytes of the answer are missing here, because the disk did not take them; the caller got them."""
 
 
 class Frame(NamedTuple):
@@ -99,20 +102,23 @@ def frame(kind: Kind, call: int, payload: bytes) -> bytes:
     return HEADER.pack(len(payload), checksum, kind, call) + payload
 
 
-def read_frames(data: bytes | memoryview, start: int = 0) -> Iterator[tuple[int, Frame | Damage]]:
-    """The frames from the offset `start` on, each with the offset behind it.
+def read_frames(data: bytes | memoryview, *, complete: bool = True) -> Iterator[tuple[int, Frame | Damage]]:
+    """The frames in `data`, each with the offset behind it.
 
-    Behind damage, reading goes on at the next byte that begins a whole frame; a torn end is told last, and its
-    offset is where it begins: more may come.
+    A last frame that is not whole is told as torn; its offset is where it begins. Unless `complete`, more may come, and
+    nothing inside it is looked at. Behind damage, reading goes on where the next whole frame begins.
     """
-    view, position, size = memoryview(data), start, len(data)
+    view, position, size = memoryview(data), 0, len(data)
     while position < size:
         found = _frame_at(view, position)
-        if isinstance(found, Frame):
+        if found is not None:
             position += HEADER.size + len(found.payload)
             yield position, found
             continue
-        resumed = next((at for at in range(position + 1, size) if isinstance(_frame_at(view, at), Frame)), None)
+        if not complete and _may_become_whole(view, position):
+            yield position, Damage(position, size, torn=True)
+            return
+        resumed = _next_whole(view, position + 1)
         if resumed is None:
             yield position, Damage(position, size, torn=True)
             return
@@ -144,11 +150,11 @@ def read_record(payload: bytes) -> tuple[str, dict[str, Any], bytes]:
 
 
 def _frame_at(view: memoryview, position: int) -> Frame | None:
-    if len(view) - position < HEADER.size:
+    begin = position + HEADER.size
+    if begin > len(view):
         return None
     length, checksum, kind, call = HEADER.unpack_from(view, position)
-    begin = position + HEADER.size
-    if length > MOST_BYTES or begin + length > len(view) or kind not in _KINDS:
+    if kind not in _KINDS or begin + length > len(view):
         return None
     payload = view[begin : begin + length]
     if zlib.crc32(payload, zlib.crc32(_SUMMED.pack(kind, call))) != checksum:
@@ -156,4 +162,34 @@ def _frame_at(view: memoryview, position: int) -> Frame | None:
     return Frame(Kind(kind), call, bytes(payload))
 
 
+def _next_whole(view: memoryview, position: int) -> int | None:
+    """Where the next whole frame begins, behind damage.
+
+    What looks like headers may be somebody's text: when much was summed in vain, only short frames are tried.
+    """
+    patience, longest = 64 * len(view), MOST_BYTES
+    for candidate in _PLAUSIBLE.finditer(view, position):
+        at = candidate.start()
+        length = HEADER.unpack_from(view, at)[0]
+        if length > longest or at + HEADER.size + length > len(view):
+            continue
+        if _frame_at(view, at) is not None:
+            return at
+        patience -= length
+        if patience < 0:
+            longest = _SHORT
+    return None
+
+
+def _may_become_whole(view: memoryview, position: int) -> bool:
+    """Whether what stands there can be the beginning of a frame of which more is to come."""
+    if len(view) - position < HEADER.size:
+        return True
+    length, _, kind, _ = HEADER.unpack_from(view, position)
+    return kind in _KINDS and length <= MOST_BYTES and position + HEADER.size + length > len(view)
+
+
 _KINDS = frozenset(Kind)
+_SHORT = 1 << 16
+_PLAUSIBLE = re.compile(rb"(?s)(?=.{3}[\x00-\x40].{4}[\x01-\x04].{5}\x00{3})")
+"""What a header can be: a length within `MOST_BYTES`, a checksum, a kind, and fewer than 2**40 calls."""

@@ -29,12 +29,14 @@ def build(
     where: str = typer.Option("", help="Which calls to take, such as 'tags.stage = production'."),
     validation: float = _VALIDATION,
     seed: int = _SEED,
+    corrections: bool = typer.Option(True, help="Learn the newest correction of a reply in its place."),
 ) -> None:
     """Build a new version from the captured calls that match."""
     settings = Settings()
     with closing(open_store(settings)) as store:
         folder = settings.home / "datasets"
-        _print(build_dataset(store, folder, name, Filter.parse(where), validation, seed))
+        asked = Filter.parse(where)
+        _print(build_dataset(store, folder, name, asked, validation, seed, corrections=corrections))
 
 
 @app.command("import")

@@ -9,10 +9,14 @@ from typing import Annotated
 import typer
 
 from journeyman import __version__
-from journeyman.cli import adapters, dataset, models, traces, train, usage
+from journeyman.cli import adapters, dataset, feedback, keys, models, traces, train, usage
 from journeyman.cli.demo import demo_command
 from journeyman.cli.eval import eval_command
+from journeyman.cli.forget import forget_command
+from journeyman.cli.ingest import ingest_command
 from journeyman.cli.promote import aliases_command, promote_command, rollback_command
+from journeyman.cli.transfer import app as export_app
+from journeyman.cli.transfer import import_command
 from journeyman.cli.up import up
 from journeyman.errors import JourneymanError
 
@@ -29,8 +33,14 @@ app = typer.Typer(
 app.command("demo")(demo_command)
 app.add_typer(models.app, name="models")
 app.command("up")(up)
+app.add_typer(keys.app, name="keys")
 app.add_typer(traces.app, name="traces")
+app.add_typer(feedback.app, name="feedback")
 app.add_typer(usage.app, name="usage")
+app.command("ingest")(ingest_command)
+app.command("import")(import_command)
+app.add_typer(export_app, name="export")
+app.command("forget")(forget_command)
 app.add_typer(dataset.app, name="dataset")
 app.add_typer(train.app, name="train")
 app.command("eval")(eval_command)

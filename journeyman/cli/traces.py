@@ -1,12 +1,16 @@
 """`journeyman traces`: look at what crossed the gateway."""
 
+from collections.abc import Sequence
 from contextlib import closing
+from typing import NamedTuple
 
 import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from journeyman.capture.trajectories import join
+from journeyman.cli.conversations import SHORT_ID, print_conversations
 from journeyman.cli.thread import first_words, harmless, one_line, print_thread
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput, NotFound
@@ -17,8 +21,8 @@ from journeyman.store.tables import to_json
 
 app = typer.Typer(help="Look at the calls that were captured.", no_args_is_help=True)
 
-SHORT_ID = 8
-"""How much of an id's end the list shows; `show` takes any start or end that only one exchange has."""
+MOST_CALLS = 10_000
+"""A session's newest calls that are shown."""
 
 
 @app.command("list")
@@ -60,6 +64,42 @@ def show_trace(
     console.print(facts)
 
 
+@app.command("session")
+def show_session(
+    name: str = typer.Argument(help="The session's name, or the id of a trace."),
+    as_json: bool = typer.Option(False, "--json", help="One trajectory per branch and line, as JSON."),
+) -> None:
+    """Show a session's calls as the conversations that they were, with their branches."""
+    with closing(open_store(Settings())) as store:
+        found = find_session(store, name)
+        total = store.count(Exchange, found.where)[""]
+    conversations = join(found.exchanges)
+    if as_json:
+        for branch in (branch for conversation in conversations for branch in conversation.branches):
+            typer.echo(to_json(branch.trajectory().model_dump(mode="json")))
+        return
+    console = Console()
+    print_conversations(console, conversations)
+    console.print(Text(f"{len(found.exchanges)} of {total} calls where {found.where}", style="dim"))
+
+
+class Session(NamedTuple):
+    """The newest calls of a session or a trace, and the filter that finds them all."""
+
+    exchanges: Sequence[Exchange]
+    where: Filter
+
+
+def find_session(store: Store, name: str) -> Session:
+    """The calls of the session of that name, else those of the trace with that id; NotFound when there are none."""
+    for field in ("session", "trace"):
+        where = Filter(conditions=(Condition(field=field, operator="=", value=name),))
+        if exchanges := store.find(Exchange, where, limit=MOST_CALLS):
+            return Session(exchanges, where)
+    newest = [exchange.session for exchange in store.find(Exchange, limit=50) if exchange.session]
+    raise NotFound("session", name, list(dict.fromkeys(newest))[:5], "The newest are listed here.")
+
+
 def find_exchange(store: Store, id: str) -> Exchange:
     """The exchange with that id, or the only one whose id starts or ends with it."""
     exact = store.get(Exchange, id)
@@ -76,7 +116,7 @@ def find_exchange(store: Store, id: str) -> Exchange:
     raise InvalidInput(f"{len(found)} exchanges have an id that starts or ends with {id!r}; give more of it: {some}")
 
 
-def _table(exchanges: list[Exchange]) -> Table:
+def _table(exchanges: Sequence[Exchange]) -> Table:
     table = Table(box=None, header_style="dim", pad_edge=False)
     # In a narrow terminal words give way, ids and numbers do not.
     for name in ("time (UTC)", "id"):

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from journeyman.datasets.corrections import Corrections
 from journeyman.datasets.duplicates import essence, without_duplicates
 from journeyman.datasets.formats import import_rows
 from journeyman.datasets.soundness import what_is_wrong
@@ -29,28 +30,32 @@ class Thread(NamedTuple):
 
 
 def build_dataset(
-    store: Store, folder: Path, name: str, where: Filter, validation_share: float = 0.1, seed: int = 0
+    store: Store,
+    folder: Path,
+    name: str,
+    where: Filter,
+    validation_share: float = 0.1,
+    seed: int = 0,
+    *,
+    corrections: bool = True,
 ) -> Dataset:
     """A new version of the dataset `name`, from the exchanges that match.
 
     Only complete exchanges are taken, unless the filter itself speaks of `state`. The calls of one conversation become
     one row, the last and longest; where it forked, one row per branch. Of a request with several choices the first is
-    learned. InvalidInput says what matched when nothing, or one conversation only, is left to learn from.
+    learned. With `corrections` a reply's newest correction is learned in its place, and calls that went on from the
+    reply itself are left out, because it would be learned with them. InvalidInput says what matched when nothing, or
+    one conversation only, is left to learn from.
     """
     check_name(name)
     where = _complete_only(where)
-    matched, threads = 0, []
-    for exchange in _matching(store, where):
-        matched += 1
-        if exchange.reply is not None:
-            threads.append(_thread(exchange, exchange.reply))
+    matched, threads, problems = _threads(store, where, Corrections(store) if corrections else None)
     if not matched:
         total = store.count(Exchange)[""]
         raise InvalidInput(
             f"no exchange matches {str(where)!r}, of {total} in the store; nothing was built. "
             "Try filters with: journeyman traces list --where FILTER"
         )
-    problems: Counter[str] = Counter({"no reply": matched - len(threads)})
     rows = []
     for thread in _longest(threads):
         problem = what_is_wrong(thread.messages)
@@ -100,6 +105,28 @@ def _matching(store: Store, where: Filter) -> Iterator[Exchange]:
     while page:
         yield from page
         page = store.find(Exchange, where, after=page[-1].id, limit=_PAGE)
+
+
+def _threads(store: Store, where: Filter, corrections: Corrections | None) -> tuple[int, list[Thread], Counter[str]]:
+    """How many exchanges match, what can be learned from them, newest first, and how many are left out, and why."""
+    matched, threads, problems = 0, [], Counter[str]()
+    corrected: set[tuple[str, str]] = set()
+    for exchange in _matching(store, where):
+        matched += 1
+        correction = corrections.of(exchange) if corrections else None
+        reply = correction or exchange.reply
+        if reply is None:
+            problems["no reply"] += 1
+            continue
+        thread = _thread(exchange, reply)
+        threads.append(thread)
+        if correction is not None and exchange.reply is not None:
+            given = _thread(exchange, exchange.reply).hashes[-1]
+            if given != thread.hashes[-1]:
+                corrected.add((thread.conversation, given))
+    kept = [thread for thread in threads if corrected.isdisjoint((thread.conversation, said) for said in thread.hashes)]
+    problems["it goes on from a reply that was corrected"] = len(threads) - len(kept)
+    return matched, kept, problems
 
 
 def _thread(exchange: Exchange, reply: Message) -> Thread:

@@ -1,6 +1,7 @@
 """Rows as JSON lines in OpenAI's chat fine-tuning format, ours and everybody's: `{"messages": […], "tools": […]}`.
 
-Three more keys are written, and kept when they are there: `split`, `conversation` and `source`.
+Three more keys are written, and kept when they are there: `split`, `conversation` and `source`. Rows of preferences
+add `rejected` (messages; `chosen` is then another word for `messages`), `label` (good or not) or `score`.
 """
 
 import errno
@@ -21,7 +22,7 @@ from journeyman.store.tables import to_json
 
 W = TypeVar("W", Message, Tool)
 
-_KEYS = ("messages", "tools", "split", "conversation", "source")
+_KEYS = ("messages", "tools", "rejected", "label", "score", "split", "conversation", "source")
 
 
 def export_rows(rows: Iterable[Row], path: Path) -> None:
@@ -94,7 +95,11 @@ def write_whole(path: Path, content: bytes) -> None:
 def _as_json(row: Row) -> dict[str, Any]:
     tools = {"tools": [tool.wire() for tool in row.tools]} if row.tools else {}
     origin = {"split": row.split, "conversation": row.conversation, "source": row.source}
-    return {"messages": [message.wire() for message in row.messages], **tools, **origin}
+    judged: dict[str, Any] = {"label": row.label, "score": row.score}
+    if row.rejected is not None:
+        judged["rejected"] = [message.wire() for message in row.rejected]
+    judged = {key: value for key, value in judged.items() if value is not None}
+    return {"messages": [message.wire() for message in row.messages], **tools, **judged, **origin}
 
 
 def _row(number: int, line: bytes, file: str) -> Row:
@@ -104,6 +109,8 @@ def _row(number: int, line: bytes, file: str) -> Row:
         raise BadRow(number, f"is not JSON ({problem})") from problem
     if not isinstance(fields, dict):
         raise BadRow(number, 'is not an object such as {"messages": […]}')
+    if "chosen" in fields and "messages" not in fields:
+        fields["messages"] = fields.pop("chosen")
     unknown = sorted(set(fields) - set(_KEYS))
     if unknown:
         raise BadRow(number, f"has unknown keys {', '.join(unknown)}; a row has {', '.join(_KEYS)}")
@@ -116,13 +123,30 @@ def _row(number: int, line: bytes, file: str) -> Row:
     wrong = what_is_wrong(messages)
     if wrong:
         raise BadRow(number, wrong)
+    rejected = _rejected(fields.get("rejected"), messages, number)
     identity = hashlib.sha256("".join(essence(messages, tools)).encode()).hexdigest()[:16]
     origin = {"conversation": f"row-{identity}", "source": f"{file}:{number}"}
-    given = {key: fields[key] for key in ("split", "conversation", "source") if key in fields}
+    given = {key: fields[key] for key in ("label", "score", "split", "conversation", "source") if key in fields}
     try:
-        return Row.model_validate({**origin, **given, "messages": messages, "tools": tools})
+        return Row.model_validate({**origin, **given, "messages": messages, "tools": tools, "rejected": rejected})
     except ValidationError as invalid:
         raise BadRow(number, _first(invalid)) from invalid
+
+
+def _rejected(found: Any, messages: tuple[Message, ...], number: int) -> tuple[Message, ...] | None:
+    """The conversation as it should not have gone; where only its reply is given, the question is put before it."""
+    if found is None:
+        return None
+    if not isinstance(found, list) or not found:
+        raise BadRow(number, "has `rejected`, but no list of messages in it")
+    rejected = tuple(_read(Message, each, number, f"rejected message {n}") for n, each in enumerate(found, start=1))
+    if rejected[0].role == "assistant" != messages[0].role:
+        asked = max(at for at, message in enumerate(messages) if message.role != "assistant")
+        rejected = messages[: asked + 1] + rejected
+    wrong = what_is_wrong(rejected)
+    if wrong:
+        raise BadRow(number, f"as rejected: {wrong}")
+    return rejected
 
 
 def _read(kind: type[W], value: Any, number: int, what: str) -> W:

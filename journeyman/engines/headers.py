@@ -7,6 +7,12 @@ from journeyman.errors import InvalidInput
 SESSION = "x-journeyman-session"
 TAGS = "x-journeyman-tags"
 EXCHANGE = "x-journeyman-exchange"
+EXTERNAL_ID = "x-journeyman-external-id"
+"""The caller's own name for the call, under which feedback may come later."""
+PERSON = "x-journeyman-person"
+"""Whom the call is made for."""
+TRACE = "traceparent"
+"""The caller's own trace, as W3C writes it."""
 REQUEST = "x-request-id"
 """Under which the local engine counts what it serves: the exchange's id, so that both can be joined."""
 

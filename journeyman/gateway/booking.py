@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from journeyman.gateway.assemble import assemble
 from journeyman.gateway.call import Call, Outcome
 from journeyman.gateway.served import ServedEntry
+from journeyman.gateway.usage import read_usage
 from journeyman.prices import Price
 from journeyman.records import Usage, UsageEntry
 
@@ -27,14 +27,9 @@ class OpenCall:
     choices_booked: int = 0
 
     @property
-    def of_provider(self) -> bool:
-        """Whether a provider answers it, and not the engine."""
-        return self.call.target.provider is not None
-
-    @property
     def settled(self) -> bool:
         """Whether it has ended and each of its choices is booked."""
-        return self.outcome is not None and self.choices_booked >= (self.call.request.sampling.n or 1)
+        return self.outcome is not None and self.choices_booked >= (self.call.choices)
 
     def from_engine(self, served: ServedEntry, epoch: str) -> UsageEntry:
         """Book one of its choices as the engine counted it."""
@@ -45,7 +40,7 @@ class OpenCall:
             epoch,
             usage,
             key=self.call.key,
-            alias=self.call.request.model,
+            alias=self.call.model,
             model=self.call.target.base,
             price=self.call.price,
         )
@@ -55,16 +50,16 @@ class OpenCall:
         outcome, call, target = self.outcome, self.call, self.call.target
         if outcome is None or (outcome.state == "failed" and outcome.status != 200):
             return ()
-        told = assemble(outcome.body, outcome.streamed).usage if outcome.body else None
-        if listed and (told is None or len(listed) >= (call.request.sampling.n or 1)):
+        told = read_usage(outcome.body, outcome.streamed) if outcome.body else None
+        if listed and (told is None or len(listed) >= call.choices):
             return ()
         usage = Usage() if told is None else _less(told, listed)
         entry = UsageEntry(
             id=answer_id(call.id),
             request=call.id,
             key=call.key,
-            alias=call.request.model,
-            upstream=target.provider or ENGINE,
+            alias=call.model,
+            upstream=ENGINE,
             model=target.base,
             adapter=target.adapter.id if target.adapter else None,
             usage=usage,

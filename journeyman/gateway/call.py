@@ -1,13 +1,12 @@
-"""A call, how far it came, and the record that both make. Raw bytes first; what follows from them, here."""
+"""A call, how far it came, and who made it, as the gateway's own parts tell each other."""
 
 import hashlib
+import os
+import time
 from dataclasses import dataclass, field
-from datetime import datetime
 
-from journeyman.gateway.assemble import Assembled, assemble
-from journeyman.gateway.validate import ChatRequest
 from journeyman.prices import Price
-from journeyman.records import UNFINISHED, Exchange, State, Usage, new_id, now
+from journeyman.records import State, new_id
 from journeyman.registry.resolve import Target
 
 ANONYMOUS = "anonymous"
@@ -24,79 +23,50 @@ def fingerprint(authorization: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """A call as it came in, who is to answer it, who asked (`fingerprint`), and what its tokens cost, if known."""
+    """A call that an engine is to answer: what the ledger must know of it.
 
-    request: ChatRequest
+    `model` is the name that was asked for, `choices` how many replies; `key` the caller's fingerprint, `price` what
+    the tokens cost, if known.
+    """
+
+    model: str
     target: Target
     key: str = ANONYMOUS
     price: Price | None = None
-    session: str | None = None
-    tags: dict[str, str] = field(default_factory=dict)
+    choices: int = 1
     id: str = field(default_factory=new_id)
-    at: datetime = field(default_factory=now)
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """How far a call came: the state as the transfer shows it, and the raw bytes of the answer.
+    """How a call ended, as the transfer shows it, and the bytes of its answer that tell the usage.
 
-    `complete` here means that the transfer ended well; whether the answer did, its bytes will tell.
+    `body` is a whole answer, or of a stream the events with a usage.
     """
 
     state: State
     status: int | None = None
     body: bytes = b""
     streamed: bool = False
-    error: str | None = None
-    latency: float | None = None
-    time_to_first_token: float | None = None
-
-    @property
-    def final(self) -> bool:
-        """Whether nothing more will be recorded of the call."""
-        return self.state not in UNFINISHED
 
 
-def exchange_of(call: Call, outcome: Outcome) -> Exchange:
-    """The record of a call that came this far."""
-    answered = outcome.final and outcome.status == 200 and outcome.body
-    answer = assemble(outcome.body, outcome.streamed) if answered else Assembled()
-    state, error = _truth(outcome, answer)
-    target, request = call.target, call.request
-    return Exchange(
-        id=call.id,
-        at=call.at,
-        model=request.model,
-        state=state,
-        upstream=target.provider or "engine",
-        served=target.base,
-        adapter=target.adapter.id if target.adapter else None,
-        messages=request.messages,
-        tools=request.tools,
-        sampling=request.sampling,
-        choices=answer.choices,
-        usage=answer.usage or Usage(),
-        cost_usd=call.price.usd(answer.usage) if call.price and answer.usage else None,
-        latency=outcome.latency,
-        time_to_first_token=outcome.time_to_first_token,
-        status=outcome.status,
-        error=error,
-        session=call.session,
-        tags=call.tags,
-    )
+class CallIds:
+    """Ids of calls, as `records.new_id` makes them, for less: random bytes are drawn from the system 400 at a time.
 
-
-def _truth(outcome: Outcome, answer: Assembled) -> tuple[State, str | None]:
-    """What became of the call, by its transfer and by its answer's own words.
-
-    A whole answer is complete, also when the client hung up right behind its last byte; nothing else is.
+    `microseconds` is when the call began, since 1970.
     """
-    if answer.error is not None:
-        return "failed", answer.error
-    if outcome.state in ("complete", "aborted_client") and answer.finished:
-        return "complete", None
-    if outcome.state != "complete":
-        return outcome.state, outcome.error
-    if answer.unreadable is not None:
-        return "failed", f"the answer cannot be read: {answer.unreadable}"
-    return "truncated_upstream", "the upstream ended its answer without a finish_reason"
+
+    def __init__(self) -> None:
+        self._random, self._used = b"", 0
+
+    def new(self, microseconds: int) -> str:
+        """A unique id that sorts by the call's beginning: 48 bits of milliseconds, then 80 random ones, in hex."""
+        if self._used >= len(self._random):
+            self._random, self._used = os.urandom(4000), 0
+        self._used += 10
+        return f"{microseconds // 1000:012x}{self._random[self._used - 10 : self._used].hex()}"
+
+
+def microseconds() -> int:
+    """Now, in microseconds since 1970."""
+    return time.time_ns() // 1000

@@ -1,7 +1,8 @@
 """Books every served token once: joins what the engine counted with who asked for it, prices it, and stores it.
 
 The local engine counts in its step loop, whatever becomes of a client's stream; the ledger reads its list about every
-second. Whoever keeps no such list (a provider, another engine) is believed the usage that its answers tell.
+second. An engine that keeps no such list is believed the usage that its answers tell. What providers served is booked
+from their captured answers, by the ingester.
 Entries are written under ids that follow from what they book, so reading something twice books it once.
 """
 
@@ -63,7 +64,7 @@ class Ledger:
         return self._prices.find(target.base, *([f"{target.provider}/{target.base}"] if target.provider else []))
 
     def begin(self, call: Call) -> None:
-        """A call is about to be sent to its upstream."""
+        """A call is about to be sent to the engine."""
         if len(self._open) >= _MOST_OPEN:
             self._drop_oldest()
         self._open[call.id] = OpenCall(call, epoch=self._epoch)
@@ -219,9 +220,8 @@ class Ledger:
         return engine_entry(served, epoch, used(served), key=UNKNOWN, alias=alias, model=base, price=price)
 
     def _told_by_answers(self) -> list[str]:
-        """Calls that have ended, and that no engine lists."""
-        by_answer = self._engine_counts is False
-        return [id for id, call in self._open.items() if call.outcome and (by_answer or call.of_provider)]
+        """Calls that have ended, and that the engine does not list."""
+        return [id for id, call in self._open.items() if call.outcome] if self._engine_counts is False else []
 
     async def _book_answers(self, ids: list[str]) -> None:
         calls = [self._open[id] for id in ids]
@@ -236,7 +236,7 @@ class Ledger:
 
     def _listed(self, call: OpenCall) -> list[UsageEntry]:
         """What is booked of a call as the engine counted it; nothing where the engine has never counted."""
-        if call.of_provider or self._epoch is None:
+        if self._epoch is None:
             return []
         mine = (
             Condition(field="request", operator="=", value=call.call.id),

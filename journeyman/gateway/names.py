@@ -1,11 +1,12 @@
 """Which target a model's name means right now."""
 
 import asyncio
+import re
 import time
 from collections.abc import Collection
 from typing import Any
 
-from journeyman.errors import JourneymanError, UpstreamFailed
+from journeyman.errors import InvalidInput, JourneymanError, UpstreamFailed
 from journeyman.records import Adapter, Promotion
 from journeyman.registry.resolve import Target, last_promotion, resolve
 from journeyman.store.store import Store
@@ -13,40 +14,54 @@ from journeyman.store.store import Store
 FRESH_SECONDS = 0.5
 MOST_KNOWN = 10_000
 """A provider's clients may think of any number of names."""
+MOST_LETTERS = 512
+_TRICK = re.compile(r"[\x00-\x1f\x7f-\x9f\\]|://|(?:^|/)\.{0,2}(?:/|$)")
+"""What is in no model's name, but in paths and headers that somebody would like to reach."""
 
 
 class Names:
-    """Resolves names off the event loop and remembers each for half a second, so a promotion takes effect at once."""
+    """Resolves names off the event loop, and remembers them for as long as nothing was promoted or registered.
+
+    That is looked up about every half second, for all names at once, and while calls come no call waits for it; so a
+    promotion takes effect within a second.
+    """
 
     def __init__(self, store: Store, base_models: Collection[str], providers: Collection[str]) -> None:
         self._store = store
         self._base_models, self._providers = base_models, providers
-        self._known: dict[str, tuple[float, Target]] = {}
+        self._known: dict[str, Target] = {}
+        self._before: dict[str, Target] = {}
+        """What was known before the last change: for when the store breaks behind it."""
+        self._checked = float("-inf")
+        self._version: object = None
+        self._checking: asyncio.Task[None] | None = None
+
+    def known(self, name: str) -> Target | None:
+        """The target of a name that was asked for before and is still fresh; else None: ask `target`."""
+        age = time.monotonic() - self._checked
+        if age > FRESH_SECONDS:
+            if age > 2 * FRESH_SECONDS:
+                return None
+            self._start_check()
+        return self._known.get(name)
 
     async def target(self, name: str) -> Target:
         """The target of a name; NotFound lists what exists. A broken store does not stop a name that was in use."""
-        asked, known = self._known.get(name, (0.0, None))
-        if known is not None and time.monotonic() - asked < FRESH_SECONDS:
+        known = self.known(name)
+        if known is not None:
             return known
-        asked = time.monotonic()
-        try:
-            target = await asyncio.to_thread(resolve, name, self._store, self._base_models, self._providers)
-        except JourneymanError:
-            self._known.pop(name, None)
-            raise
-        except Exception as error:  # whatever the store raises
-            if known is not None:
-                return known
-            raise UpstreamFailed(
-                f"the name {name!r} cannot be looked up, because the store does not answer ({type(error).__name__}); "
-                "look at /healthz and at the disk, then try again",
-                503,
-            ) from error
-        self._known.pop(name, None)
-        while len(self._known) >= MOST_KNOWN:
-            del self._known[next(iter(self._known))]
-        self._known[name] = (asked, target)
-        return target
+        if len(name) > MOST_LETTERS or _TRICK.search(name):
+            raise InvalidInput(f"model: {name[:100]!r} is no model's name; GET /v1/models lists those that exist")
+        if time.monotonic() - self._checked > FRESH_SECONDS:
+            await asyncio.shield(self._start_check())
+            if name in self._known:
+                return self._known[name]
+        return await self._resolve(name)
+
+    async def close(self) -> None:
+        """Let a look-up that is under way come to its end."""
+        if self._checking is not None:
+            await asyncio.gather(self._checking, return_exceptions=True)
 
     def listing(self) -> list[dict[str, Any]]:
         """Every name, as `GET /v1/models` lists them."""
@@ -60,6 +75,49 @@ class Names:
         entries += [_entry(name, "base", 0) for name in self._base_models]
         entries += [_entry(f"{provider}/*", "provider", 0) for provider in self._providers]
         return list({entry["id"]: entry for entry in reversed(entries)}.values())[::-1]
+
+    def _start_check(self) -> asyncio.Task[None]:
+        if self._checking is None:
+            self._checking = asyncio.create_task(self._check())
+        return self._checking
+
+    async def _check(self) -> None:
+        """See whether anything was promoted, registered or forgotten; what the names mean is then looked up anew."""
+        asked = time.monotonic()
+        try:
+            version = await asyncio.to_thread(self._read_version)
+            if version != self._version:
+                self._before, self._known, self._version = self._before | self._known, {}, version
+        except Exception:  # whatever the store raises: names in use go on; one that is new will tell
+            self._version = None
+        finally:
+            self._checked, self._checking = asked, None
+
+    def _read_version(self) -> object:
+        newest = [record.id for kind in (Promotion, Adapter) for record in self._store.find(kind, limit=1)]
+        return newest, self._store.count(Promotion), self._store.count(Adapter)
+
+    async def _resolve(self, name: str) -> Target:
+        known = self._known
+        try:
+            target = await asyncio.to_thread(resolve, name, self._store, self._base_models, self._providers)
+        except JourneymanError:
+            self._before.pop(name, None)
+            raise
+        except Exception as error:  # whatever the store raises
+            if name in self._before:
+                return self._before[name]
+            raise UpstreamFailed(
+                f"the name {name!r} cannot be looked up, because the store does not answer ({type(error).__name__}); "
+                "look at /healthz and at the disk, then try again",
+                503,
+            ) from error
+        while len(known) >= MOST_KNOWN:
+            del known[next(iter(known))]
+        known[name] = target
+        while len(self._before) > MOST_KNOWN:
+            del self._before[next(iter(self._before))]
+        return target
 
 
 def _entry(id: str, kind: str, created: float, **more: Any) -> dict[str, Any]:

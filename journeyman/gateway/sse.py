@@ -1,22 +1,13 @@
-"""Server-sent events as chat streams use them: split into events, their end recognised, unasked usage held back."""
+"""Whether a stream came to its own end, told from its last bytes as they pass."""
 
 import re
-from collections.abc import Iterator
-from itertools import pairwise
 
-_END = re.compile(rb"\r\n\r\n|\n\n|\r\r")
+from journeyman.records import Api
+
 _DONE = re.compile(rb"(?:^|[\r\n])data: ?\[DONE\]\s*$")
-_NO_CHOICES = re.compile(rb'"choices"\s*:\s*\[\s*\]')
-_USAGE = re.compile(rb'"usage"\s*:\s*\{')
-
-
-def event_data(stream: bytes) -> Iterator[bytes]:
-    """The data of each whole event; a last event without its blank line is not whole."""
-    *whole, _ = _END.split(stream)
-    for event in whole:
-        lines = [line[5:].removeprefix(b" ") for line in event.splitlines() if line.startswith(b"data:")]
-        if lines:
-            yield b"\n".join(lines)
+_STOPPED = re.compile(rb'(?:^|[\r\n])data: ?\{"type": ?"message_stop"[^\r\n]*\}\s*$')
+_RESPONSE_ENDS = re.compile(rb'"type": ?"response\.(?:completed|incomplete|failed|cancelled)"')
+_TAIL = 256
 
 
 def is_done(stream: bytes | bytearray) -> bool:
@@ -24,26 +15,28 @@ def is_done(stream: bytes | bytearray) -> bool:
     return _DONE.search(stream[-64:]) is not None
 
 
-class UsageFilter:
-    """Holds back the chunk that carries usage alone: the gateway asked for it, the client did not.
+class StreamEnd:
+    """Watches a stream pass, and knows the mark with which its API ends one."""
 
-    Everything else passes byte for byte, as soon as its event is whole.
-    """
+    __slots__ = ("_api", "_marked", "_tail")
 
-    def __init__(self) -> None:
-        self._rest = b""
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._tail = b""
+        self._marked = False
 
-    def feed(self, chunk: bytes) -> bytes:
-        """The bytes that may pass now."""
-        stream = self._rest + chunk
-        end = max(stream.rfind(mark) + len(mark) if mark in stream else 0 for mark in (b"\n\n", b"\r\n\r\n", b"\r\r"))
-        whole, self._rest = stream[:end], stream[end:]
-        if _USAGE.search(whole) is None:
-            return whole
-        starts = [0, *(match.end() for match in _END.finditer(whole))]
-        parts = [whole[start:stop] for start, stop in pairwise(starts)]
-        return b"".join(part for part in parts if not (_NO_CHOICES.search(part) and _USAGE.search(part)))
+    def feed(self, chunk: bytes) -> None:
+        """The stream's next bytes."""
+        if self._api == "responses" and not self._marked:
+            # Its last event repeats the whole answer: the mark stands far from the end.
+            self._marked = _RESPONSE_ENDS.search(self._tail + chunk) is not None
+        self._tail = chunk[-_TAIL:] if len(chunk) >= _TAIL else (self._tail + chunk)[-_TAIL:]
 
-    def rest(self) -> bytes:
-        """What is left at the end of a stream that broke off inside an event."""
-        return self._rest
+    @property
+    def well(self) -> bool:
+        """Whether the stream may end here."""
+        if self._api == "responses":
+            return self._marked
+        if self._api == "messages":
+            return _STOPPED.search(self._tail) is not None or is_done(self._tail)
+        return is_done(self._tail)

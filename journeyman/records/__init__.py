@@ -2,6 +2,7 @@
 
 from journeyman.records.adapter import Adapter, Promotion
 from journeyman.records.dataset import Dataset, Row, Split
+from journeyman.records.erasure import Erasure, who_hash
 from journeyman.records.evaluation import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
 from journeyman.records.exchange import (
     UNFINISHED,
@@ -27,8 +28,8 @@ from journeyman.records.wire import WireExchange
 
 __all__ = [
     "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset",
-    "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall", "Interval",
-    "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record", "Row",
-    "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "Split", "State", "Tagging",
-    "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "WireExchange", "new_id", "now",
+    "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall",
+    "Interval", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record",
+    "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "Split", "State", "Tagging",
+    "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "WireExchange", "new_id", "now", "who_hash",
 ]  # fmt: skip

@@ -6,7 +6,8 @@ from journeyman.records.record import Record
 class Adapter(Record):
     """Immutable LoRA weights in PEFT's format. `id` is the hash of the weights and their template.
 
-    `path` is the folder; `base` the base model's name; `template` the version of the chat template it learned.
+    `path` is the folder; `base` the base model's name; `template` the version of the chat template it learned;
+    `pruning` the text that was removed from the prompts it learned from, and is removed from those it answers.
     """
 
     name: str
@@ -16,6 +17,7 @@ class Adapter(Record):
     run_id: str | None = None
     parent: str | None = None
     template: str
+    pruning: tuple[str, ...] = ()
 
 
 class Promotion(Record):

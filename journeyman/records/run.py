@@ -2,15 +2,17 @@
 
 from typing import Any, Literal
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, model_validator
 
 from journeyman.records.record import Frozen, Record
 
 RunStatus = Literal["running", "finished", "failed", "stopped"]
+RunKind = Literal["sft", "dpo", "kto", "orpo", "reward", "distill"]
+Targets = Literal["all-linear", "attention", "mlp"]
 
 
-class SFTConfig(Frozen):
-    """What a supervised fine-tuning run is asked to do; the defaults work for small models.
+class TrainingConfig(Frozen):
+    """What every training run is asked to do, whatever its method; the defaults work for small models.
 
     The words below the fields are also the help of the command line's options.
     """
@@ -23,14 +25,22 @@ class SFTConfig(Frozen):
     """A dataset's name (the newest version), or name@version."""
     name: str
     """What to call the adapter."""
+    full: bool = False
+    """Train every weight, not an adapter; what comes of it is a model of its own."""
+    from_adapter: str | None = None
+    """An adapter of the same base to go on from: its name or id; rank, alpha and targets are its own."""
     rank: int = Field(16, ge=1, le=512)
     """Rank of the adapter's matrices."""
     alpha: float = Field(32.0, gt=0)
     """The adapter's output is scaled by alpha / rank."""
+    rank_stabilised: bool = False
+    """Scale by alpha / √rank instead (rsLoRA, arXiv 2312.03732)."""
+    targets: Targets = "all-linear"
+    """Which linear layers get an adapter: all of them, those of attention, or those of the feed-forward blocks."""
     dropout: float = Field(0.0, ge=0, lt=1)
     """Share of the adapter's inputs that are dropped while training."""
     learning_rate: float = Field(1e-3, gt=0)
-    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth."""
+    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth. A tenth of it with --full."""
     epochs: float = Field(1.0, gt=0)
     """How often each conversation is seen; 0.5 sees half of them."""
     batch_rows: int = Field(8, ge=1)
@@ -53,8 +63,96 @@ class SFTConfig(Frozen):
     """Steps between two checkpoints; a killed run goes on from the last one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where the processor computes it natively."""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    """Where to compute; auto takes the graphics processor where there is one."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Another seed draws other first weights and another order of conversations."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _full_learns_slower(cls, given: Any) -> Any:
+        """Full fine-tuning's best learning rate is about a tenth of LoRA's (Schulman et al., 2025)."""
+        if isinstance(given, dict) and given.get("full") and given.get("learning_rate") is None:
+            return given | {"learning_rate": cls.model_fields["learning_rate"].default / 10}
+        return given
+
+    @model_validator(mode="after")
+    def _full_has_no_adapter(self) -> "TrainingConfig":
+        fields = ("from_adapter", "rank", "alpha", "rank_stabilised", "targets", "dropout")
+        given = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
+        if self.full and given:
+            raise ValueError(f"full fine-tuning has no adapter that these could shape: {', '.join(given)}")
+        return self
+
+
+class SFTConfig(TrainingConfig):
+    """Supervised fine-tuning: the assistant's messages are what should be said."""
+
+
+class DPOConfig(TrainingConfig):
+    """Direct preference optimisation: of two replies to the same question one is better."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth. A tenth of it with --full."""
+    beta: float = Field(0.1, gt=0)
+    """How strongly the policy is held to where it started."""
+    smoothing: float = Field(0.0, ge=0, lt=0.5)
+    """Share of the preferences taken to be wrong."""
+
+
+class KTOConfig(TrainingConfig):
+    """Kahneman–Tversky optimisation: each reply by itself is good or bad."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth. A tenth of it with --full."""
+    beta: float = Field(0.1, gt=0)
+    """How strongly the policy is held to where it started."""
+    desirable_weight: float = Field(1.0, ge=0)
+    """What a good reply counts."""
+    undesirable_weight: float = Field(1.0, ge=0)
+    """What a bad reply counts; weigh the rarer kind up."""
+
+
+class ORPOConfig(TrainingConfig):
+    """Odds-ratio preference optimisation: fine-tuning and preference in one, without a reference."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth. A tenth of it with --full."""
+    odds_weight: float = Field(0.1, gt=0)
+    """What the odds ratio counts beside the likelihood of the better reply."""
+
+
+class RewardConfig(TrainingConfig):
+    """A reward model: one number for a conversation, from the hidden state of its last token."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth."""
+    learn_from: Literal["pairs", "scores"] = "pairs"
+    """Pairs of a better and a worse reply, or scores that a judge gave: distilling the judge."""
+    centre: float = Field(0.01, ge=0)
+    """What the squared sum of a pair's rewards counts; it keeps rewards around zero."""
+
+
+class DistillConfig(TrainingConfig):
+    """On-policy distillation: the student speaks, the teacher says how likely each token should have been."""
+
+    learning_rate: float = Field(1e-4, gt=0)
+    """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth. A tenth of it with --full."""
+    teacher: str
+    """The model to learn from, of the same tokenizer: a pulled model's name, or a folder."""
+    new_tokens: int = Field(128, ge=1)
+    """Longest reply that the student samples."""
+    temperature: float = Field(1.0, gt=0)
+    """Temperature at which the student samples."""
+    candidates: int = Field(64, ge=0)
+    """The student's most likely tokens over which it is compared with the teacher; 0 takes the whole vocabulary."""
+
+
+CONFIGS: dict[str, type[TrainingConfig]] = {
+    "sft": SFTConfig, "dpo": DPOConfig, "kto": KTOConfig, "orpo": ORPOConfig, "reward": RewardConfig,
+    "distill": DistillConfig,
+}  # fmt: skip
+"""What each kind of run is configured by."""
 
 
 class Run(Record):
@@ -63,7 +161,7 @@ class Run(Record):
     `dataset_version` and `base_version` are hashes of what it learns from and of the model it starts with.
     """
 
-    kind: Literal["sft"]
+    kind: RunKind
     config: dict[str, Any]
     dataset_version: str
     base_version: str = ""

@@ -10,6 +10,7 @@ from journeyman.errors import InvalidInput
 from journeyman.records import Condition, Exchange, Filter, Record
 from journeyman.records.filter import number_text
 from journeyman.store.tables import microseconds
+from journeyman.store.words import tokens
 
 FieldType = Literal["text", "number", "boolean", "time", "any", "words"]
 Comparable = str | float | bool | None
@@ -73,6 +74,8 @@ def comparable(field: Field, condition: Condition) -> Comparable:
         return None
     if field.type == "any":
         return value
+    if field.type == "words" and not tokens(_text(value)):
+        raise InvalidInput(f"{name} ~ {_text(value)!r} holds no word to search for; name a letter or a digit")
     if field.type in ("text", "words"):
         return _text(value)
     if field.type == "boolean":

@@ -5,69 +5,139 @@
 
 from typing import Any
 
-from sqlalchemy import ColumnElement, and_, func, or_, select, true
+from sqlalchemy import (
+    ARRAY,
+    ColumnElement,
+    Double,
+    Text,
+    and_,
+    case,
+    cast,
+    func,
+    or_,
+    select,
+    true,
+    union,
+)
+from sqlalchemy.dialects.postgresql import array
 from sqlalchemy.sql import operators
 
 from journeyman.records import Condition, Exchange, Feedback, Filter, Record
+from journeyman.store.encoding import storable
 from journeyman.store.fields import Comparable, Field, comparable, field_of
-from journeyman.store.tables import TABLES, exchange_tips, exchanges, messages, storable, table_of
+from journeyman.store.search import saying
+from journeyman.store.tables import TABLES, exchanges, table_of
 
 _ORDER = {"<": operators.lt, "<=": operators.le, ">": operators.gt, ">=": operators.ge}
+_feedback = TABLES[Feedback]
 
 
-def clause(kind: type[Record], where: Filter | None) -> ColumnElement[bool]:
-    """The SQL condition that holds for the records of that kind for which `where` holds."""
-    if where is None or not where.conditions:
-        return true()
-    parts = [clause(kind, part) if isinstance(part, Filter) else _condition(kind, part) for part in where.conditions]
-    return and_(*parts) if where.join == "and" else or_(*parts)
+class Clauses:
+    """Filters as SQL, for one kind of record in one kind of database (`sqlite` or `postgresql`)."""
+
+    def __init__(self, kind: type[Record], dialect: str) -> None:
+        self._kind, self._dialect = kind, dialect
+        self._table = table_of(kind)
+
+    def clause(self, where: Filter | None) -> ColumnElement[bool]:
+        """The SQL condition that holds for the records for which `where` holds."""
+        if where is None or not where.conditions:
+            return true()
+        parts = [self.clause(part) if isinstance(part, Filter) else self._condition(part) for part in where.conditions]
+        return and_(*parts) if where.join == "and" else or_(*parts)
+
+    def column(self, field: Field, value: Comparable = None) -> ColumnElement[Any]:
+        """Where the field's value stands; `value` tells the type of a field that may hold anything."""
+        table = self._table
+        if self._kind is Exchange:
+            if field.path[0] == "feedback":
+                return newest_feedback(field.path[1])
+            if field.path == ("usage", "total_tokens"):
+                return exchanges.c.prompt_tokens + exchanges.c.completion_tokens
+            if field.path[0] == "usage":
+                return exchanges.c[field.path[1]]
+            if field.path[0] in ("tags", "sampling"):
+                return self._stored(table.c[field.path[0]], field.path[1:], field.type, value)
+        if len(field.path) == 1 and field.path[0] in table.c:
+            return table.c[field.path[0]]
+        return self._stored(table.c.body, field.path, field.type, value)
+
+    def _condition(self, condition: Condition) -> ColumnElement[bool]:
+        field = field_of(self._kind, condition.field)
+        value = comparable(field, condition)
+        if isinstance(value, str):
+            value = storable(value)
+        if field.type == "words":
+            return exchanges.c.number.in_(saying(str(value), self._dialect))
+        left = self.column(field, value)
+        if condition.operator == "=":
+            return left.is_(None) if value is None else left == value
+        if condition.operator == "!=":
+            return left.is_not(None) if value is None else left.is_distinct_from(value)
+        if condition.operator == "~":
+            find = func.strpos if self._dialect == "postgresql" else func.instr
+            return find(left, value) > 0
+        return left.operate(_ORDER[condition.operator], value)
+
+    def _stored(
+        self, column: ColumnElement[Any], path: tuple[str, ...], type: str, value: Comparable
+    ) -> ColumnElement[Any]:
+        """What stands in a JSON column."""
+        is_truth = type == "boolean" or isinstance(value, bool)
+        is_number = type == "number" or (isinstance(value, float) and not is_truth)
+        if self._dialect != "postgresql":
+            stored: Any = column[path]
+            typed: ColumnElement[Any] = stored.as_string()
+            if is_truth:
+                typed = stored.as_boolean()
+            elif is_number:
+                typed = stored.as_float()
+            return typed
+        steps = cast(array([storable(step) for step in path]), ARRAY(Text))
+        found = column.op("#>>")(steps).cast(Text).collate("C")
+        # PostgreSQL refuses to cast what is none, where SQLite finds that it is no number.
+        kind_found = func.json_typeof(column.op("#>")(steps))
+        if is_truth:
+            return case((kind_found == "boolean", found == "true"))
+        if is_number:
+            return case((kind_found == "number", cast(found, Double)))
+        return case((kind_found == "string", found)) if type == "any" and value is not None else found
 
 
-def column(kind: type[Record], field: Field, value: Comparable = None) -> ColumnElement[Any]:
-    """Where the field's value stands; `value` tells the type of a field that may hold anything."""
-    table = table_of(kind)
-    if field.path[0] == "feedback" and kind is Exchange:
-        return _newest_feedback(field.path[1])
-    if field.path == ("usage", "total_tokens"):
-        parts = (("usage", "prompt_tokens"), ("usage", "completion_tokens"))
-        return column(kind, Field(parts[0], "number")) + column(kind, Field(parts[1], "number"))
-    if len(field.path) == 1 and field.path[0] in table.c:
-        return table.c[field.path[0]]
-    stored: Any = table.c.body[field.path]
-    typed: ColumnElement[Any] = stored.as_string()
-    if field.type == "boolean" or isinstance(value, bool):
-        typed = stored.as_boolean()
-    elif field.type == "number" or isinstance(value, float):
-        typed = stored.as_float()
-    return typed
+def newest_feedback(name: str) -> ColumnElement[float]:
+    """The value of the newest feedback of that name about an exchange: by its id, its caller's own, or its session."""
+    given = _feedback.alias()
+    # As expressions, so that SQLite looks up what is about the exchange rather than walk all feedback of that name.
+    newest = select(given.c.value).where(given.c.name.concat("") == storable(name), _is_about(given))
+    return newest.order_by((given.c.at + 0).desc(), given.c.id.desc()).limit(1).correlate(exchanges).scalar_subquery()
 
 
-def _condition(kind: type[Record], condition: Condition) -> ColumnElement[bool]:
-    field = field_of(kind, condition.field)
-    value = comparable(field, condition)
-    if isinstance(value, str):
-        value = storable(value)
-    if field.type == "words":
-        return _says(str(value))
-    left = column(kind, field, value)
-    if condition.operator == "=":
-        return left.is_(None) if value is None else left == value
-    if condition.operator == "!=":
-        return left.is_not(None) if value is None else left.is_distinct_from(value)
-    if condition.operator == "~":
-        return func.instr(left, value) > 0
-    return left.operate(_ORDER[condition.operator], value)
+def rated(name: str) -> Any:
+    """A query for the numbers of all exchanges about which there is feedback of that name."""
+    given, number = _feedback, exchanges.c.number
+    named = given.c.name == storable(name)
+    return union(
+        select(number).join(given, given.c.exchange_id == exchanges.c.id).where(named),
+        select(number).join(given, given.c.external_id == exchanges.c.external_id).where(named),
+        select(number).join(given, given.c.session == exchanges.c.session).where(named),
+    )
 
 
-def _says(text: str) -> ColumnElement[bool]:
-    """An exchange says what any message before its tips says: search each message once, then go down the chains."""
-    hit = select(messages.c.hash).where(func.instr(messages.c.text, text) > 0).cte(recursive=True)
-    hit = hit.union(select(messages.c.hash).where(messages.c.parent == hit.c.hash))
-    return exchanges.c.id.in_(select(exchange_tips.c.exchange).where(exchange_tips.c.message.in_(select(hit.c.hash))))
-
-
-def _newest_feedback(name: str) -> ColumnElement[float]:
-    given = TABLES[Feedback].alias()
-    about = or_(given.c.session == exchanges.c.session, given.c.exchange_id == exchanges.c.id)
-    newest = select(given.c.body["value"].as_float()).where(given.c.body["name"].as_string() == storable(name), about)
-    return newest.order_by(given.c.at.desc(), given.c.id.desc()).limit(1).scalar_subquery()
+def _is_about(given: Any) -> ColumnElement[bool]:
+    """Whether feedback speaks of the exchange: all that it names fits, and it names something."""
+    earlier = exchanges.alias()
+    before = or_(
+        earlier.c.at < exchanges.c.at, and_(earlier.c.at == exchanges.c.at, earlier.c.id < exchanges.c.id)
+    )  # fmt: skip
+    turn = select(func.count()).select_from(earlier).where(earlier.c.session == exchanges.c.session, before)
+    named = [
+        (given.c.exchange_id, exchanges.c.id),
+        (given.c.external_id, exchanges.c.external_id),
+        (given.c.session, exchanges.c.session),
+    ]
+    return and_(
+        or_(*(name == own for name, own in named)),
+        # An expression again: nearly all feedback leaves a name out, and an index would find just that.
+        *(or_(name.concat("").is_(None), name == own) for name, own in named),
+        or_(given.c.turn.is_(None), given.c.turn == turn.correlate(exchanges).scalar_subquery()),
+    )

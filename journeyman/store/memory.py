@@ -7,9 +7,11 @@ from threading import RLock
 from typing import Any, TypeVar
 
 from journeyman.errors import InvalidInput
-from journeyman.records import UNFINISHED, Condition, Exchange, Feedback, Filter, Record
+from journeyman.records import UNFINISHED, Condition, Exchange, Feedback, Filter, Record, Tagging, WireExchange
 from journeyman.store.fields import COUNTABLE, Comparable, Field, comparable, field_of, refuse_everything, shown
-from journeyman.store.tables import microseconds, table_of
+from journeyman.store.tables import kind_of, microseconds, table_of
+from journeyman.store.tagging import is_about, merged
+from journeyman.store.words import says, texts_of
 
 R = TypeVar("R", bound=Record)
 
@@ -25,15 +27,18 @@ class MemoryStore:
         self._kept: dict[type[Record], dict[str, Record]] = {}
         self._lock = RLock()
 
-    def put(self, *records: Record) -> None:
+    def put(self, *records: Record | WireExchange) -> None:
         """Keep records, all of them or none."""
         for record in records:
-            table_of(type(record))
+            kind_of(record)
+        whole = [record.exchange() if isinstance(record, WireExchange) else record for record in records]
         with self._lock:
-            for record in records:
+            for record in whole:
                 known = self._of(type(record)).get(record.id)
                 if known is None or (isinstance(known, Exchange) and known.state in UNFINISHED):
                     self._of(type(record))[record.id] = record
+            if self._of(Tagging):
+                self._tag(whole)
 
     def get(self, kind: type[R], id: str) -> R | None:
         """The record with that id; None when there is none."""
@@ -77,6 +82,16 @@ class MemoryStore:
     def close(self) -> None:
         """Nothing to close."""
 
+    def _tag(self, arrived: list[Record]) -> None:
+        """Give exchanges the tags that taggings gave them, where either has just arrived."""
+        taggings, kept = list(self._of(Tagging).values()), self._of(Exchange)
+        new = [record for record in arrived if isinstance(record, Tagging)]
+        ids = {record.id for record in arrived if isinstance(record, Exchange)}
+        for exchange in list(kept.values()):
+            if exchange.id in ids or any(is_about(each, exchange) for each in new):
+                about = [each for each in taggings if is_about(each, exchange)]
+                kept[exchange.id] = exchange.model_copy(update={"tags": merged(exchange.tags, about)})
+
     def _of(self, kind: type[R]) -> dict[str, R]:
         return self._kept.setdefault(kind, {})  # type: ignore[return-value]
 
@@ -113,20 +128,26 @@ class MemoryStore:
             given
             for given in self._of(Feedback).values()
             if given.name == name
-            and (given.exchange_id == exchange.id or (given.session == exchange.session and given.session is not None))
+            and is_about(given, exchange)
+            and (given.turn is None or given.turn == self._turn(exchange))
         ]
         return max(about, key=_age).value if about else None
+
+    def _turn(self, exchange: Exchange) -> int:
+        """Which call of its session it is, from 0."""
+        session = (each for each in self._of(Exchange).values() if each.session == exchange.session)
+        return sum(_age(each) < _age(exchange) for each in session)
 
 
 def _age(record: Record) -> tuple[int, str]:
     return microseconds(record.at), record.id
 
 
-def _says(record: Record, text: str) -> bool:
+def _says(record: Record, phrase: str) -> bool:
     if not isinstance(record, Exchange):
         return False
     said = (*record.messages, *(choice.message for choice in record.choices))
-    return any(text in message.text for message in said)
+    return says((text for message in said for text in texts_of(message.wire())), phrase)
 
 
 def _holds(value: Any, operator: str, wanted: Comparable) -> bool:

@@ -1,6 +1,8 @@
 """Brings a database from the schema it has to the schema this version knows.
 
 A migration is a function, applied once and never changed afterwards: a later schema is a new function at the end.
+Exchanges of a schema that kept them in another way are set aside by its migration; when the newest schema is there,
+they are written into it as if they had just come.
 """
 
 from collections.abc import Callable
@@ -8,6 +10,8 @@ from collections.abc import Callable
 from sqlalchemy import Connection, insert, inspect, select
 
 from journeyman.errors import JourneymanError
+from journeyman.store.carrying import carry_over
+from journeyman.store.schema3 import m003_payloads_apart
 from journeyman.store.tables import schema_version
 
 
@@ -46,22 +50,33 @@ def m001_records_and_messages(connection: Connection) -> None:
         "CREATE INDEX exchanges_tools ON exchanges (tools)",
     ]
     for statement in statements:
-        connection.exec_driver_sql(statement)
+        _execute(connection, statement)
 
 
 def m002_usage_entries(connection: Connection) -> None:
     """The ledger."""
     columns = ("request", "epoch")
     own = "".join(f"{column} VARCHAR, " for column in columns)
-    connection.exec_driver_sql(
-        f"CREATE TABLE usage_entries (id VARCHAR PRIMARY KEY, at BIGINT NOT NULL, {own}body JSON NOT NULL)"
+    _execute(
+        connection, f"CREATE TABLE usage_entries (id VARCHAR PRIMARY KEY, at BIGINT NOT NULL, {own}body JSON NOT NULL)"
     )
-    connection.exec_driver_sql("CREATE INDEX usage_entries_at ON usage_entries (at, id)")
+    _execute(connection, "CREATE INDEX usage_entries_at ON usage_entries (at, id)")
     for column in columns:
-        connection.exec_driver_sql(f"CREATE INDEX usage_entries_{column} ON usage_entries ({column}, at)")
+        _execute(connection, f"CREATE INDEX usage_entries_{column} ON usage_entries ({column}, at)")
 
 
-MIGRATIONS: tuple[Callable[[Connection], None], ...] = (m001_records_and_messages, m002_usage_entries)
+def _execute(connection: Connection, statement: str) -> None:
+    """The statement, in the database's own names for its types. Text is ordered by its bytes, as in Python."""
+    if connection.dialect.name == "postgresql":
+        statement = statement.replace("VARCHAR", 'TEXT COLLATE "C"').replace("BLOB", "BYTEA")
+    connection.exec_driver_sql(statement)
+
+
+MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
+    m001_records_and_messages,
+    m002_usage_entries,
+    m003_payloads_apart,
+)
 
 
 def version(connection: Connection) -> int:
@@ -85,4 +100,5 @@ def migrate(connection: Connection) -> None:
         connection.execute(insert(schema_version).values(version=0))
     for migration in MIGRATIONS[found:]:
         migration(connection)
+    carry_over(connection)
     connection.execute(schema_version.update().values(version=len(MIGRATIONS)))

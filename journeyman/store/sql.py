@@ -1,24 +1,34 @@
-"""The store in an SQL database: SQLite in WAL mode, shared by threads and processes."""
+"""The store in an SQL database: SQLite in WAL mode or PostgreSQL, shared by threads and processes."""
 
+import json
+import time
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import Connection, Engine, create_engine, delete, event, func, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_
 from sqlalchemy import Row as SqlRow
-from sqlalchemy.dialects.sqlite import insert
-from sqlalchemy.exc import DatabaseError
 
-from journeyman.errors import DiskFull, InvalidInput, JourneymanError
-from journeyman.records import Exchange, Filter, Record
-from journeyman.store import exchanges
+from journeyman.errors import InvalidInput
+from journeyman.records import Exchange, Filter, Record, Tagging, WireExchange
+from journeyman.store import databases, search
+from journeyman.store.encoding import is_plain, storable, storable_json, written, written_exactly
 from journeyman.store.fields import COUNTABLE, field_of, refuse_everything, shown
-from journeyman.store.filters import clause, column
+from journeyman.store.filters import Clauses
+from journeyman.store.forgetting import remove_exchanges
 from journeyman.store.migrations import MIGRATIONS, migrate, version
-from journeyman.store.tables import TABLES, microseconds, storable, table_of, to_json
+from journeyman.store.narrowing import few_exchanges
+from journeyman.store.payloads import read_chains, wire_exchange
+from journeyman.store.tables import TABLES, exchanges, kind_of, microseconds, table_of
+from journeyman.store.tagging import apply_taggings
+from journeyman.store.writing import many, put_exchanges
 
 R = TypeVar("R", bound=Record)
+
+_FORGET_AT_ONCE = 250
+"""Records removed per transaction: others that write wait no longer than that takes."""
 
 
 class Place(Protocol):
@@ -30,7 +40,7 @@ class Place(Protocol):
 
     @property
     def database(self) -> str:
-        """SQLAlchemy URL of the store."""
+        """URL of the store: `sqlite:///PATH` or `postgresql://USER@HOST/DATABASE`."""
 
 
 def open_store(place: Place) -> "SqlStore":
@@ -45,28 +55,38 @@ def open_store(place: Place) -> "SqlStore":
 
 
 class SqlStore:
-    """Keeps records in SQLite. Safe for several threads and several processes; see the `Store` protocol."""
+    """Keeps records in SQLite or PostgreSQL. Safe for several threads and processes; see the `Store` protocol."""
 
     def __init__(self, url: str, busy_timeout: float = 30.0) -> None:
         """Open or create the database; a write waits at most `busy_timeout` seconds for another process."""
         self._busy_timeout = busy_timeout
-        self._engine = _engine(url, busy_timeout)
-        self._where = self._engine.url.database or url
+        self._engine = databases.open_database(url, busy_timeout)
+        self._where = databases.where_is(self._engine)
+        self._dialect = self._engine.dialect.name
         with self._reading() as connection:
-            current = version(connection) == len(MIGRATIONS)
-        if not current:
+            found = version(connection)
+        if found < len(MIGRATIONS):
             with self._writing() as connection:
                 migrate(connection)
+            if found:
+                self.shrink()
 
-    def put(self, *records: Record) -> None:
+    def put(self, *records: Record | WireExchange) -> None:
         """Keep records, all of them or none."""
-        tables = [table_of(type(record)) for record in records]
+        by_kind: dict[type[Record], list[Any]] = defaultdict(list)
+        for record in records:
+            by_kind[kind_of(record)].append(record)
+        calls = by_kind.pop(Exchange, [])
+        rows = {kind: [_row(record) for record in several] for kind, several in by_kind.items()}
         with self._writing() as connection:
-            for table, record in zip(tables, records, strict=True):
-                if isinstance(record, Exchange):
-                    exchanges.put_exchange(connection, record)
-                else:
-                    connection.execute(insert(table).on_conflict_do_nothing(), _row(record))
+            for kind, some in rows.items():
+                table = TABLES[kind]
+                columns = [column.name for column in table.c]
+                many(connection, table.name, columns, some, " ON CONFLICT DO NOTHING")
+            if calls:
+                put_exchanges(connection, calls)
+            if Tagging in by_kind:
+                apply_taggings(connection, by_kind[Tagging])
 
     def get(self, kind: type[R], id: str) -> R | None:
         """The record with that id; None when there is none."""
@@ -75,47 +95,93 @@ class SqlStore:
             rows = connection.execute(select(table).where(table.c.id == storable(id))).all()
             return next(_records(connection, kind, rows), None)
 
-    def find(self, kind: type[R], where: Filter | None = None, after: str | None = None, limit: int = 1000) -> list[R]:
+    def find(
+        self, kind: type[R], where: Filter | None = None, after: str | None = None, limit: int = 1000
+    ) -> Sequence[R]:
         """Records for which `where` holds, newest first."""
         if limit < 0:
             raise InvalidInput(f"cannot find {limit} records; the limit is 0 or more")
         table = table_of(kind)
-        query = select(table).where(clause(kind, where)).order_by(table.c.at.desc(), table.c.id.desc()).limit(limit)
+        clause = Clauses(kind, self._dialect).clause(where)
+        self._index_if_searched(kind, where)
         with self._reading() as connection:
+            query = select(table).where(clause)
             if after is not None:
                 at = connection.scalar(select(table.c.at).where(table.c.id == after))
                 if at is None:
                     raise InvalidInput(f"no {kind.__name__} {after!r} to read on from; start again without `after`")
                 query = query.where(tuple_(table.c.at, table.c.id) < tuple_(at, after))
-            return list(_records(connection, kind, connection.execute(query).all()))
+            few = few_exchanges(connection, where) if kind is Exchange else None
+            rows = connection.execute(_newest_first(query, table, few).limit(limit)).all()
+            return list(_records(connection, kind, rows))
 
     def count(self, kind: type[Record], where: Filter | None = None, by: str | None = None) -> dict[str, int]:
         """How many records hold, by the value of the field `by` ({'': n} without it)."""
-        query = select(func.count()).select_from(table_of(kind)).where(clause(kind, where))
+        clauses = Clauses(kind, self._dialect)
+        query = select(func.count()).select_from(table_of(kind)).where(clauses.clause(where))
+        self._index_if_searched(kind, where)
         with self._reading() as connection:
             if by is None:
                 return {"": connection.scalar(query) or 0}
             field = field_of(kind, by)
             if field.type not in COUNTABLE:
                 raise InvalidInput(f"cannot count {kind.__name__} records by {by}: its values hardly ever repeat")
-            value = column(kind, field).label("value")
+            value = clauses.column(field).label("value")
             counted = connection.execute(query.add_columns(value).group_by(value))
             return {shown(found): number for number, found in counted}
 
     def forget(self, kind: type[Record], where: Filter) -> int:
-        """Remove records for good (retention, erasure); how many went. An empty filter is refused."""
+        """Remove records for good (retention, erasure); how many went. An empty filter is refused.
+
+        Some hundreds go at a time, so that others can write in between. When it is interrupted, those that went are
+        gone and the rest is whole: call it again.
+        """
         refuse_everything(where)
         table = table_of(kind)
-        chosen = select(table.c.id).where(clause(kind, where))
-        with self._writing() as connection:
-            gone = connection.execute(delete(table).where(table.c.id.in_(chosen))).rowcount
-            if kind is Exchange:
-                exchanges.sweep(connection)
-        return gone
+        clause = Clauses(kind, self._dialect).clause(where)
+        key = exchanges.c.number if kind is Exchange else table.c.id
+        gone = 0
+        while True:
+            self._index_if_searched(kind, where)
+            started = time.monotonic()
+            with self._writing() as connection:
+                chosen = connection.scalars(select(key).where(clause).limit(_FORGET_AT_ONCE)).all()
+                if kind is Exchange:
+                    remove_exchanges(connection, chosen)
+                else:
+                    connection.execute(delete(table).where(key.in_(chosen)))
+            gone += len(chosen)
+            if len(chosen) < _FORGET_AT_ONCE:
+                return gone
+            time.sleep(min(time.monotonic() - started, 0.1))
+
+    def index_text(self) -> int:
+        """Index the words of all that is stored, for `text ~`; how many exchanges there were.
+
+        A search does this first when it is due; done in idle time, no search waits for it.
+        """
+        indexed = 0
+        while self._index_is_behind():
+            with self._writing() as connection:
+                indexed += search.index_more(connection)
+        return indexed
+
+    def shrink(self) -> None:
+        """Give the disk back what was forgotten, and what a search index still holds of it."""
+        with self._explained(), self._engine.connect() as connection:
+            databases.shrink(connection)
 
     def close(self) -> None:
         """Close the connections; another use opens new ones."""
         self._engine.dispose()
+
+    def _index_if_searched(self, kind: type[Record], where: Filter | None) -> None:
+        if kind is Exchange and where is not None and "text" in where.fields():
+            self.index_text()
+
+    def _index_is_behind(self) -> bool:
+        with self._reading() as connection:
+            return search.is_behind(connection)
 
     @contextmanager
     def _reading(self) -> Iterator[Connection]:
@@ -125,76 +191,37 @@ class SqlStore:
 
     @contextmanager
     def _writing(self) -> Iterator[Connection]:
-        """A transaction that takes the write lock at once: one that reads first could not get it later."""
-        writer = self._engine.execution_options(begin="IMMEDIATE")
-        with self._explained(), writer.begin() as connection:
+        with self._explained(), databases.writing(self._engine) as connection:
             yield connection
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
-        try:
+        with databases.explained(self._where, self._busy_timeout):
             yield
-        except DatabaseError as problem:
-            raise _explanation(problem, self._where, self._busy_timeout) from problem
 
 
-def _explanation(problem: DatabaseError, path: str, busy_timeout: float) -> Exception:
-    text = str(problem.orig)
-    if "database or disk is full" in text:
-        return DiskFull(
-            f"the disk that holds {path} is full. Nothing of this write was kept; what was stored before is safe. "
-            "Free some space and try again"
-        )
-    if "locked" in text:
-        return JourneymanError(
-            f"another process kept {path} locked for more than {busy_timeout:g} seconds. Nothing was written; "
-            "what was stored before is safe. Try again, or stop the process that holds it"
-        )
-    if "unable to open" in text or "readonly" in text:
-        return InvalidInput(f"cannot open {path} for writing ({text}); check the folder and its permissions")
-    if "not a database" in text or "malformed" in text:
-        return JourneymanError(
-            f"{path} is damaged or not a Journeyman database ({text}); nothing was changed. "
-            "Restore it from a copy, or set JOURNEYMAN_HOME to another folder"
-        )
-    return problem
+def _newest_first(query: Select[Any], table: Any, few: ColumnElement[bool] | None) -> Select[Any]:
+    if few is None:
+        return query.order_by(table.c.at.desc(), table.c.id.desc())
+    # Sorting by an expression keeps SQLite from walking the index of times, past all that are not among the few.
+    return query.where(few).order_by((table.c.at + 0).desc(), table.c.id.desc())
 
 
-def _engine(url: str, busy_timeout: float) -> Engine:
-    if not url.startswith("sqlite:///") or ":memory:" in url:
-        raise InvalidInput(f"cannot keep records in {url!r}; use sqlite:///PATH, or MemoryStore to keep nothing")
-    engine = create_engine(
-        url,
-        json_serializer=to_json,
-        connect_args={"timeout": busy_timeout},
-        max_overflow=-1,
-    )
-
-    @event.listens_for(engine, "connect")
-    def _prepare(connection: Any, _: Any) -> None:
-        # Transactions are begun by us (below): the driver would begin one only at the first write, too late to read in.
-        connection.isolation_level = None
-        for pragma in ("journal_mode=WAL", "synchronous=NORMAL", "foreign_keys=ON"):
-            connection.execute(f"PRAGMA {pragma}")
-
-    @event.listens_for(engine, "begin")
-    def _begin(connection: Connection) -> None:
-        connection.exec_driver_sql(f"BEGIN {connection.get_execution_options().get('begin', 'DEFERRED')}")
-
-    return engine
-
-
-def _row(record: Record) -> dict[str, Any]:
+def _row(record: Record) -> tuple[Any, ...]:
     """A row of the record's table. Columns besides id, time and body repeat fields of the body, for the indexes."""
-    row: dict[str, Any] = {"id": record.id, "at": microseconds(record.at), "body": record.model_dump(mode="json")}
-    for name in TABLES[type(record)].c.keys() - row.keys():
-        value = getattr(record, name)
-        row[name] = value if value is None else storable(value)
-    return row
+    body = record.model_dump(mode="json")
+    plain, exact = written(body), None
+    if b"\\u0000" in plain or not is_plain(body):
+        plain, exact = written(storable_json(body)), written_exactly(body).decode()
+    known = {"at": microseconds(record.at), "body": plain.decode(), "exact": exact}
+    names = (column.name for column in TABLES[type(record)].c)
+    values = (known[name] if name in known else getattr(record, name) for name in names)
+    return tuple(storable(value) if isinstance(value, str) and value is not exact else value for value in values)
 
 
 def _records(connection: Connection, kind: type[R], rows: Sequence[SqlRow[Any]]) -> Iterator[R]:
     if kind is Exchange:
-        yield from exchanges.read_exchanges(connection, rows)  # type: ignore[misc]
+        found, parts = read_chains(connection, [row.number for row in rows])
+        yield from (wire_exchange(row, found, parts).exchange() for row in rows)  # type: ignore[misc]
     else:
-        yield from (kind.model_validate(row.body) for row in rows)
+        yield from (kind.model_validate(json.loads(row.exact) if row.exact else row.body) for row in rows)

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol, TypeVar
 
-from journeyman.records import Filter, Record
+from journeyman.records import Filter, Record, WireExchange
 
 R = TypeVar("R", bound=Record)
 
@@ -15,10 +15,12 @@ class Store(Protocol):
     after the record of that id in this order, so that long lists are read page by page.
     Methods may be called from several threads. Putting a record whose id is already there replaces it only for an
     Exchange on its way from `started` to its final state; any other record with a known id is left as it was.
+    A Tagging gives its tags to the exchanges that it names, to those that are there and to those that arrive later;
+    on them it stays even when the Tagging itself is forgotten.
     """
 
-    def put(self, *records: Record) -> None:
-        """Keep records, all of them or none."""
+    def put(self, *records: Record | WireExchange) -> None:
+        """Keep records, all of them or none; a WireExchange is kept as the Exchange that it is, only faster."""
 
     def get(self, kind: type[R], id: str) -> R | None:
         """The record with that id; None when there is none."""
@@ -33,3 +35,6 @@ class Store(Protocol):
 
     def forget(self, kind: type[Record], where: Filter) -> int:
         """Remove records for good (retention, erasure); how many went. An empty filter is refused."""
+
+    def close(self) -> None:
+        """Release what it holds open."""

@@ -1,86 +1,133 @@
-"""Where each kind of record is kept: id, time, the fields that are searched most, and the whole record as JSON.
+"""Where each kind of record is kept.
 
-Exchanges share their messages. Each message is one row of `messages`, under the hash of everything that was said
-before it and of itself; `exchange_tips` names the last message of each exchange's request and each of its replies.
-Columns here mirror the newest migration (a test compares them).
+A record is a row: id, time, the fields that are searched most, and the whole of it as JSON. An exchange is two: what
+lists and filters ask for in `exchanges`, what was said in `payloads`, under the same number. A payload holds only what
+its exchange added to a conversation that was known already, its `parent`; `tips` finds that one, by the hash of all
+that was said. `parts` are large pieces that many payloads share. Columns here mirror the newest migration (a test
+compares them).
 """
 
-import json
-import math
-import re
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Column, ForeignKey, Integer, LargeBinary, MetaData, String, Table
+from sqlalchemy import JSON, BigInteger, Column, Double, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
 
 from journeyman.errors import InvalidInput
 from journeyman.records import (
     Adapter,
+    ApiKey,
     Dataset,
+    Erasure,
     EvalReport,
     Exchange,
     Feedback,
+    KeyRevocation,
     Point,
     Promotion,
     Record,
     Run,
     RunEvent,
     Scenario,
+    Tagging,
     Trajectory,
     UsageEntry,
+    WireExchange,
 )
+from journeyman.store.encoding import to_json as to_json
 
 METADATA = MetaData()
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_SURROGATE = re.compile("[\ud800-\udfff]")
 
-messages = Table(
-    "messages",
-    METADATA,
-    Column("hash", String, primary_key=True),
-    Column("parent", ForeignKey("messages.hash")),
-    Column("text", String),
-    Column("body", String, nullable=False),
-)
-tool_sets = Table(
-    "tool_sets", METADATA, Column("hash", String, primary_key=True), Column("body", String, nullable=False)
-)
 schema_version = Table("schema_version", METADATA, Column("version", Integer, nullable=False))
 
 
-def _records(name: str, *columns: Column[Any]) -> Table:
-    identity: tuple[Column[Any], ...] = (Column("id", String, primary_key=True), Column("at", BigInteger))
-    return Table(name, METADATA, *identity, *columns, Column("body", JSON, nullable=False))
+def _records(name: str, *columns: str | Column[Any]) -> Table:
+    """`exact` holds the JSON of a record whose `body` had to be changed so that a database can search it."""
+    own = (Column(column, Text) if isinstance(column, str) else column for column in columns)
+    identity: tuple[Column[Any], ...] = (Column("id", Text, primary_key=True), Column("at", BigInteger))
+    return Table(name, METADATA, *identity, *own, Column("body", JSON, nullable=False), Column("exact", Text))
 
 
-exchanges = _records(
+TEXT_COLUMNS = (
+    "id", "session", "state", "api", "model", "upstream", "served", "adapter", "key", "project", "person",
+    "external_id", "response_id", "trace", "span", "source", "fidelity", "error",
+)  # fmt: skip
+WHOLE_COLUMNS = ("status", "parser", "prompt_tokens", "completion_tokens", "cached_prompt_tokens")
+REAL_COLUMNS = ("cost_usd", "latency", "time_to_first_token")
+
+exchanges = Table(
     "exchanges",
-    Column("session", String),
-    Column("state", String),
-    Column("tools", ForeignKey("tool_sets.hash")),
-    Column("tokens", LargeBinary),
-)
-exchange_tips = Table(
-    "exchange_tips",
     METADATA,
-    Column("exchange", ForeignKey("exchanges.id", ondelete="CASCADE"), primary_key=True),
-    Column("message", ForeignKey("messages.hash"), primary_key=True),
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("at", BigInteger, nullable=False),
+    *(Column(name, Text) for name in TEXT_COLUMNS),
+    *(Column(name, BigInteger) for name in WHOLE_COLUMNS),
+    *(Column(name, Double) for name in REAL_COLUMNS),
+    Column("tags", JSON),
+    Column("sampling", JSON),
 )
+payloads = Table(
+    "payloads",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("parent", BigInteger),
+    Column("point", SmallInteger),
+    Column("tips", LargeBinary),
+    Column("body", LargeBinary, nullable=False),
+)
+tips = Table(
+    "tips",
+    METADATA,
+    Column("hash", LargeBinary, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("point", SmallInteger, nullable=False),
+)
+parts = Table(
+    "parts",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("hash", LargeBinary, nullable=False),
+    Column("uses", BigInteger, nullable=False),
+    Column("searched", SmallInteger, nullable=False),
+)
+part_bodies = Table(
+    "part_bodies",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
+)
+text_index = Table(
+    "text_index", METADATA, Column("indexed", BigInteger, nullable=False), Column("words", Integer, nullable=False)
+)
+"""One row: the number of the last payload whose words are indexed, and the version of the rule that made words."""
 
 TABLES: dict[type[Record], Table] = {
-    Adapter: _records("adapters", Column("name", String)),
-    Dataset: _records("datasets", Column("name", String)),
+    Adapter: _records("adapters", "name"),
+    ApiKey: _records("api_keys", "hash", "fingerprint"),
+    Dataset: _records("datasets", "name"),
+    Erasure: _records("erasures", "who"),
     EvalReport: _records("eval_reports"),
     Exchange: exchanges,
-    Feedback: _records("feedback", Column("session", String), Column("exchange_id", String)),
-    Point: _records("points", Column("run_id", String)),
-    Promotion: _records("promotions", Column("alias", String)),
+    Feedback: _records(
+        "feedback", "session", "exchange_id", "external_id", "name", Column("turn", Integer), Column("value", Double)
+    ),
+    KeyRevocation: _records("key_revocations", "fingerprint"),
+    Point: _records("points", "run_id"),
+    Promotion: _records("promotions", "alias"),
     Run: _records("runs"),
-    RunEvent: _records("run_events", Column("run_id", String)),
+    RunEvent: _records("run_events", "run_id"),
     Scenario: _records("scenarios"),
-    Trajectory: _records("trajectories", Column("session", String)),
-    UsageEntry: _records("usage_entries", Column("request", String), Column("epoch", String)),
+    Tagging: _records("taggings", "session", "exchange_id", "external_id"),
+    Trajectory: _records("trajectories", "session"),
+    UsageEntry: _records("usage_entries", "request", "epoch"),
 }
+
+
+def kind_of(record: Record | WireExchange) -> type[Record]:
+    """The kind under which a record is kept; InvalidInput when the store does not keep it."""
+    kind = Exchange if isinstance(record, WireExchange) else type(record)
+    table_of(kind)
+    return kind
 
 
 def table_of(kind: type[Record]) -> Table:
@@ -94,27 +141,3 @@ def table_of(kind: type[Record]) -> Table:
 def microseconds(at: datetime) -> int:
     """A moment as the `at` columns hold it; a time without a zone is taken as UTC."""
     return ((at if at.tzinfo else at.replace(tzinfo=UTC)) - _EPOCH) // timedelta(microseconds=1)
-
-
-def storable(text: str) -> str:
-    """Text that any database takes: half a surrogate pair, which some clients send, becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
-def to_json(value: Any) -> str:
-    """JSON that SQL can search: real letters, no half surrogate pairs, and NaN as the text that pydantic reads back."""
-    try:
-        written = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    except ValueError:
-        written = json.dumps(_finite(value), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return _SURROGATE.sub(lambda half: f"\\u{ord(half[0]):04x}", written)
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float) and not math.isfinite(value):
-        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
-    if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
-    if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return value

@@ -7,7 +7,7 @@ from typer.testing import CliRunner
 from journeyman.cli.traces import app
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput, NotFound
-from journeyman.records import Choice, Exchange, Usage
+from journeyman.records import Choice, Exchange, Trajectory, Usage
 from journeyman.records.message import assistant, call, system, tool_result, user
 from journeyman.store.sql import open_store
 
@@ -118,3 +118,57 @@ def test_ids_that_fit_several_or_none_are_refused(run, captured):
 def test_a_filter_that_cannot_be_read_is_refused(run):
     with pytest.raises(InvalidInput, match="expected `field operator value`"):
         run("list", "--where", "model")
+
+
+@pytest.fixture
+def session(run):
+    """Two tries at a first call, of which the second went on, and a sub-agent's call."""
+    asked = [system("Be brief."), user("My balance?")]
+    which = assistant("Which [red]account[/red]?")
+
+    def made(number, messages, *replies, **fields):
+        at = datetime(2026, 7, 1, 12, 0, number, tzinfo=UTC)
+        choices = tuple(Choice(message=reply, finish_reason="stop") for reply in replies)
+        fields = {"state": "complete", "session": "anna", "trace": "ab" * 16, **fields}
+        return Exchange(id=f"{number:032x}", at=at, model="support", messages=messages, choices=choices, **fields)
+
+    exchanges = [
+        made(1, asked, state="failed"),
+        made(2, asked, which),
+        made(3, [*asked, which, user("7")], call("call_1", "balance", account=7)),
+        made(4, [system("Look it up."), user("7")], assistant("12.00")),
+        made(5, [user("another session")], assistant("Yes"), session="berta", trace=None),
+    ]
+    store = open_store(Settings())
+    store.put(*exchanges)
+    store.close()
+    return exchanges
+
+
+@pytest.mark.parametrize("name", ["anna", "ab" * 16])
+def test_a_session_is_shown_as_its_conversations(run, session, name):
+    lines = run("session", name).splitlines()
+    assert [line for line in lines if line.startswith("conversation")] == [
+        "conversation 1: 3 calls, 2 branches",
+        "conversation 2: 1 call, 1 branch",
+    ]
+    assert lines[1:4] == [
+        "  │ 12:00:01 00000001 failed support My balance? → -",
+        "  12:00:02 00000002 support My balance? → Which [red]account[/red]?",
+        '  12:00:03 00000003 support 7 → balance({"account":7})',
+    ]
+    assert lines[-1].startswith("4 of 4 calls where ")
+
+
+def test_a_session_as_json_gives_a_trajectory_per_branch(run, session):
+    trajectories = [Trajectory.model_validate_json(line) for line in run("session", "anna", "--json").splitlines()]
+    assert [(each.session, each.turns, each.error) for each in trajectories] == [
+        ("anna", 1, "failed"),
+        ("anna", 2, None),
+        ("anna", 1, None),
+    ]
+
+
+def test_a_session_that_is_not_there_names_some_that_are(run, session):
+    with pytest.raises(NotFound, match="berta"):
+        run("session", "nobody")

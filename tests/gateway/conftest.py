@@ -205,7 +205,7 @@ class Running:
     async def exchanges(self, count: int) -> list[Exchange]:
         """Newest first, once `count` calls have their final state."""
         for _ in range(500):
-            await asyncio.to_thread(self.gateway.capture.flush, 10)
+            await asyncio.to_thread(self.gateway.settle, 10)
             found = list(self.store.find(Exchange))
             if sum(exchange.state not in ("started", "streaming") for exchange in found) >= count:
                 return found

@@ -1,5 +1,7 @@
 """The routes that are not the hot path."""
 
+import asyncio
+
 import pytest
 
 from journeyman.records import Feedback
@@ -10,7 +12,7 @@ async def test_health_tells_the_engine_and_the_captures(gateway, engine, http):
     assert status == 200
     assert health["status"] == "ok"
     assert health["engine"] == {"name": "tiny", "failure": None}
-    assert health["captures"] == {"stored": 0, "dropped": 0, "pending": 0, "last_error": None}
+    assert (health["spool"]["calls"], health["spool"]["dropped_calls"]) == (0, 0)
     engine.failure = "it ended"
     _, health = await http("GET", f"{gateway.url}/healthz")
     assert (health["status"], health["engine"]["failure"]) == ("degraded", "it ended")
@@ -21,6 +23,7 @@ async def test_feedback_is_stored(gateway, store, http, value):
     body = {"session": "s1", "name": "success", "value": value, "reason": "paid"}
     status, answer = await http("POST", f"{gateway.url}/v1/feedback", body)
     assert status == 201
+    assert await asyncio.to_thread(gateway.gateway.settle, 10)
     kept = store.get(Feedback, answer["id"])
     assert (kept.session, kept.name, kept.value, kept.reason, kept.by) == ("s1", "success", value, "paid", "api")
 

@@ -7,7 +7,7 @@ import aiohttp
 import openai
 import pytest
 
-from journeyman.records import Tokens, Usage
+from journeyman.records import Exchange, Tokens, Usage
 
 HI = [{"role": "user", "content": "Hi"}]
 
@@ -177,7 +177,8 @@ async def test_a_conversation_with_tool_results_passes(gateway, upstream):
         await client.chat.completions.create(model="acme/m", messages=conversation)
     assert upstream.asked[0]["messages"] == conversation
     exchange = await gateway.exchange()
-    assert [message.wire() for message in exchange.messages] == conversation
+    kept = [{key: value for key, value in message.items() if value is not None} for message in conversation]
+    assert [message.wire() for message in exchange.messages] == kept
 
 
 async def test_an_upstreams_error_comes_back_as_it_is_and_is_captured(gateway, upstream):
@@ -237,7 +238,8 @@ async def test_a_bad_request_is_refused_clearly_and_reaches_nobody(gateway, upst
     assert error["param"] == param
     assert says in error["message"]
     assert upstream.asked == []
-    assert gateway.gateway.capture.report()["pending"] == 0
+    await asyncio.to_thread(gateway.gateway.settle, 10)
+    assert not gateway.store.find(Exchange), "what is refused never was a call"
 
 
 async def test_unreadable_tags_are_refused(gateway):
@@ -246,10 +248,22 @@ async def test_unreadable_tags_are_refused(gateway):
     assert b"key=value" in answer
 
 
-async def test_a_body_too_large_is_413(gateway, monkeypatch):
-    monkeypatch.setattr("journeyman.gateway.asgi.MOST_BYTES", 1000)
-    status, _, _ = await post(gateway, {"model": "tiny", "messages": [{"role": "user", "content": "x" * 2000}]})
-    assert status == 413
+@pytest.mark.parametrize("declared", [True, False])
+async def test_a_body_too_large_is_413(store, serving, engine, settings, upstream, declared):
+    settings.max_body_bytes = 1500
+    body = json.dumps({"model": "open/m", "messages": [{"role": "user", "content": "x" * 2000}]}).encode()
+
+    async def pieces():
+        for at in range(0, len(body), 500):
+            yield body[at : at + 500]
+
+    async with serving(store, engine) as gateway, aiohttp.ClientSession() as client:
+        headers = {"content-type": "application/json"}
+        sent = body if declared else pieces()
+        async with client.post(f"{gateway.url}/v1/chat/completions", data=sent, headers=headers) as answer:
+            said = await answer.json()
+            assert (answer.status, said["error"]["code"]) == (413, "body_too_large")
+    assert upstream.asked == []
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,6 @@ from journeyman.gateway.call import Call, Outcome, fingerprint
 from journeyman.gateway.ledger import Ledger
 from journeyman.gateway.reconcile import Difference, read_totals, reconcile
 from journeyman.gateway.served import Served, ServedEntry, Sums, Totals
-from journeyman.gateway.validate import read_request
 from journeyman.prices import PriceList
 from journeyman.records import Promotion, Usage, UsageEntry
 from journeyman.registry.resolve import Target
@@ -467,9 +466,8 @@ class World:
         """As a reader has it."""
 
     async def begin(self, choices: int) -> None:
-        body = {"model": "tiny", "messages": HI, "n": choices}
         target = Target(kind="base", model="tiny", base="tiny")
-        call = Call(read_request(json.dumps(body).encode()), target, id=f"call-{next(self.names)}")
+        call = Call("tiny", target, choices=choices, id=f"call-{next(self.names)}")
         self.calls[call.id] = call
         self.ledger.begin(call)
 
@@ -478,7 +476,7 @@ class World:
         if not self.calls or self.engine.failure:
             return
         call = self.calls.pop(sorted(self.calls)[place % len(self.calls)])
-        count = call.request.sampling.n or 1
+        count = call.choices
         for choice in range(count):
             self.engine.serve(call.id, 0 if choice else 12, 0, 3)
         self.truth[call.id] = 12 + 3 * count

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from journeyman.gateway.assemble import assemble
-from journeyman.gateway.sse import UsageFilter, event_data, is_done
+from journeyman.gateway.sse import StreamEnd, is_done
+from journeyman.gateway.usage import UsageFilter, read_usage
 
 
 @pytest.fixture
@@ -31,26 +31,6 @@ async def test_words_about_usage_are_not_held_back(upstream):
     assert usage.feed(stream) + usage.rest() == stream
 
 
-async def test_an_assembled_stream_never_depends_on_line_ends(stream):
-    expected = assemble(stream, streamed=True)
-    assert expected.finished
-    assert expected.choices[0].message.content == "Hello"
-    for end in (b"\r\n\r\n", b"\r\r"):
-        assert assemble(stream.replace(b"\n\n", end), streamed=True) == expected
-
-
-async def test_a_stream_cut_at_any_byte_is_not_finished(stream):
-    for length in range(len(stream) - 2):
-        part = assemble(stream[:length], streamed=True)
-        assert not part.finished
-        assert part.unreadable is None
-
-
-def test_events_may_have_comments_names_and_several_data_lines():
-    stream = b": keep-alive\n\nevent: x\ndata: {\ndata: }\n\ndata:1\n\ndata: cut"
-    assert list(event_data(stream)) == [b"{\n}", b"1"]
-
-
 @pytest.mark.parametrize(
     ("stream", "done"),
     [
@@ -65,31 +45,63 @@ def test_done_is_an_event_of_its_own(stream, done):
     assert is_done(stream) is done
 
 
-async def test_several_choices_are_told_apart_and_tokens_are_kept(upstream):
-    parts = [upstream.chunk({"content": word}, index=index) for index, word in ((1, "b"), (0, "a"), (1, "B"))]
-    for index in (0, 1):
-        last = upstream.chunk({}, finish="stop", index=index, token_ids=[index, 9], token_logprobs=[-1.0, -2.0])
-        parts.append(last | {"prompt_token_ids": [1, 2]})
-    stream = b"".join([*map(upstream.event, parts), upstream.event("[DONE]")])
-    read = assemble(stream, streamed=True)
-    assert [choice.message.content for choice in read.choices] == ["a", "bB"]
-    assert [choice.tokens.reply for choice in read.choices] == [(0, 9), (1, 9)]
-    assert read.choices[0].tokens.prompt == (1, 2)
-    assert read.usage is None
+DONE = b"data: [DONE]\n\n"
+STOPPED = b'event: message_stop\ndata: {"type":"message_stop"}\n\n'
+COMPLETED = b'data: {"type":"response.completed","response":{"output":"%b"}}\n\n' % (b"x" * 3000)
 
 
 @pytest.mark.parametrize(
-    "data", ["1", "[]", '{"choices": 3}', '{"choices": [1]}', '{"choices": [{"delta": 5}]}',
-             '{"choices": [{"delta": {"tool_calls": [{"index": "x"}, {"index": 1}]}}]}', '{"choices": {"a": 1}}'],
+    ("api", "stream", "well"),
+    [
+        ("chat", DONE, True),
+        ("completions", b"data: 1\r\n\r\n" + DONE, True),
+        ("chat", STOPPED, False),
+        ("messages", STOPPED, True),
+        ("messages", b'data: {"type":"text","text":"message_stop"}\n\n', False),
+        ("responses", COMPLETED, True),
+        ("responses", COMPLETED.replace(b"completed", b"incomplete"), True),
+        ("responses", b'data: {"type":"response.output_text.delta","delta":"response.completed"}\n\n', False),
+        ("responses", DONE, False),
+        ("chat", b"", False),
+    ],
+)
+@pytest.mark.parametrize("size", [1, 7, 100_000])
+def test_a_streams_end_is_known_by_its_apis_mark_however_it_is_split(api, stream, well, size):
+    end = StreamEnd(api)
+    for at in range(0, len(stream), size):
+        end.feed(stream[at : at + size])
+    assert end.well is well
+
+
+async def test_events_with_a_usage_are_kept_and_pass_when_the_client_asked_for_them(upstream):
+    stream = b"".join(upstream.hello)
+    for size in (1, 9, 10_000):
+        usage = UsageFilter(hold=False)
+        passed = b"".join(usage.feed(stream[at : at + size]) for at in range(0, len(stream), size))
+        assert passed + usage.rest() == stream
+        assert read_usage(b"".join(usage.told), streamed=True).total_tokens == 15
+
+
+@pytest.mark.parametrize(
+    ("body", "streamed", "expected"),
+    [
+        (b'{"usage":{"prompt_tokens":5,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":3}}}', False,
+         (5, 2, 3)),
+        (b'{"usage":{"input_tokens":5,"output_tokens":2,"input_tokens_details":{"cached_tokens":3}}}', False,
+         (5, 2, 3)),
+        (b'{"usage":{"input_tokens":5,"output_tokens":2,"cache_read_input_tokens":3,"cache_creation_input_tokens":4}}',
+         False, (12, 2, 3)),
+        (b'data: {"type":"response.completed","response":{"usage":{"input_tokens":5,"output_tokens":2}}}\n\n', True,
+         (5, 2, 0)),
+        (b'data: {"message":{"usage":{"input_tokens":5,"output_tokens":1}}}\n\ndata: {"usage":{"output_tokens":9}}\n\n',
+         True, (5, 9, 0)),
+        (b'{"usage":{"prompt_tokens":"many"}}', False, (0, 0, 0)),
+        (b'{"usage":null}', False, None),
+        (b"[1]", False, None),
+        (b"{", False, None),
+    ],
 )  # fmt: skip
-def test_strange_events_are_unreadable_and_never_an_exception(data):
-    read = assemble(f"data: {data}\n\ndata: [DONE]\n\n".encode(), streamed=True)
-    assert read.unreadable
-    assert not read.finished
-
-
-@pytest.mark.parametrize("body", [b"", b"null", b"3", b"{}", b'{"choices": [{}]}', b"\xff"])
-def test_strange_whole_answers_are_unreadable(body):
-    read = assemble(body, streamed=False)
-    assert read.unreadable
-    assert not read.finished
+def test_usage_is_read_in_every_apis_words(body, streamed, expected):
+    usage = read_usage(body, streamed)
+    told = usage and (usage.prompt_tokens, usage.completion_tokens, usage.cached_prompt_tokens)
+    assert told == expected

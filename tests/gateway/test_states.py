@@ -174,38 +174,6 @@ async def test_a_dead_engine_is_503_with_the_reason(gateway, engine):
     assert (await gateway.exchange()).state == "failed"
 
 
-async def test_a_call_is_recorded_as_started_and_then_as_streaming(gateway, upstream, store):
-    began, go_on = asyncio.Event(), asyncio.Event()
-
-    async def answer(request, body):
-        began.set()
-        await go_on.wait()
-        return await upstream.streamed(upstream.hello, hold=asyncio.Event())(request, body)
-
-    upstream.answer = answer
-    reading = asyncio.create_task(read_stream(gateway))
-    await began.wait()
-    await asyncio.to_thread(gateway.gateway.capture.flush, 5)
-    [exchange] = store.find(Exchange)
-    assert exchange.state == "started"
-    go_on.set()
-    for _ in range(500):
-        await asyncio.sleep(0.01)
-        [exchange] = store.find(Exchange)
-        if exchange.state == "streaming":
-            break
-    assert exchange.state == "streaming"
-    reading.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await reading
-
-
-async def test_calls_that_a_dead_gateway_left_are_marked_as_killed(store, engine, serving):
-    store.put(Exchange(model="tiny", state="started"), Exchange(model="tiny", state="complete"))
-    async with serving(store, engine):
-        assert sorted(exchange.state for exchange in store.find(Exchange)) == ["complete", "killed"]
-
-
 async def test_a_call_under_way_at_shutdown_is_recorded_as_killed(store, engine, serving, upstream):
     began = asyncio.Event()
 

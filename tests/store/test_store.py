@@ -35,9 +35,14 @@ DAY = datetime(2026, 7, 1, tzinfo=UTC)
 ids = [f"{number:032x}" for number in range(100)]
 
 
-@pytest.fixture(params=["sql", "memory"])
+@pytest.fixture(params=["sqlite", "postgres", "memory"])
 def store(request, tmp_path):
-    opened = SqlStore(f"sqlite:///{tmp_path / 'store.db'}") if request.param == "sql" else MemoryStore()
+    if request.param == "memory":
+        opened = MemoryStore()
+    elif request.param == "sqlite":
+        opened = SqlStore(f"sqlite:///{tmp_path / 'store.db'}")
+    else:
+        opened = SqlStore(request.getfixturevalue("postgres"))
     yield opened
     opened.close()
 

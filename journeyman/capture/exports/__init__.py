@@ -1,0 +1,1 @@
+"""Writes exchanges for other tools: as OpenAI chat rows, and as OpenTelemetry spans."""

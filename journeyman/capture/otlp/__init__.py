@@ -1,0 +1,1 @@
+"""Spans and log events of agents that are instrumented for OpenTelemetry, read into exchanges and feedback."""

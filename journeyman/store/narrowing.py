@@ -1,0 +1,58 @@
+"""Finds the few exchanges that a filter can hold for at all, where one of its conditions holds for few.
+
+A list walks the exchanges from the newest on until its page is full: quick where the filter holds often, and endless
+where it hardly ever does. A phrase that few exchanges say, or feedback that few were given, is looked up first.
+"""
+
+import json
+from typing import Any
+
+from sqlalchemy import BigInteger, ColumnElement, Connection, any_, func, literal, select
+from sqlalchemy.dialects.postgresql import ARRAY
+
+from journeyman.records import Condition, Exchange, Feedback, Filter
+from journeyman.store.encoding import storable
+from journeyman.store.fields import field_of
+from journeyman.store.filters import rated
+from journeyman.store.search import count_said, saying
+from journeyman.store.tables import TABLES, exchanges
+
+_FEW = 3000
+"""Hits, or pieces of feedback, that are followed to their exchanges."""
+_MOST = 10_000
+"""Exchanges that are looked up one by one rather than walked to."""
+
+
+def few_exchanges(connection: Connection, where: Filter | None) -> ColumnElement[bool] | None:
+    """A condition that holds for those few exchanges that the filter may hold for; None when they may be many."""
+    if where is None or where.join != "and":
+        return None
+    for condition in where.conditions:
+        query = _candidates(connection, condition) if isinstance(condition, Condition) else None
+        if query is not None:
+            found = connection.scalars(query.limit(_MOST + 1)).all()
+            if len(found) <= _MOST:
+                return _among(connection, [int(number) for number in found])
+    return None
+
+
+def _candidates(connection: Connection, condition: Condition) -> Any:
+    """A query for all exchanges that the condition may hold for, when it is quick; None when not."""
+    field = field_of(Exchange, condition.field)
+    if field.type == "words":
+        phrase = storable(str(condition.value))
+        if count_said(connection, phrase, _FEW + 1) <= _FEW:
+            return select(saying(phrase, connection.dialect.name).subquery().c.number)
+    elif field.path[0] == "feedback" and (condition.operator != "!=") == (condition.value is not None):
+        given, name = TABLES[Feedback], field.path[1]
+        first = select(given.c.id).where(given.c.name == storable(name)).limit(_FEW + 1)
+        if (connection.scalar(select(func.count()).select_from(first.subquery())) or 0) <= _FEW:
+            return select(rated(name).subquery().c.number)
+    return None
+
+
+def _among(connection: Connection, numbers: list[int]) -> ColumnElement[bool]:
+    if connection.dialect.name == "postgresql":
+        return exchanges.c.number == any_(literal(numbers, ARRAY(BigInteger)))
+    listed = func.json_each(json.dumps(numbers)).table_valued("value")
+    return exchanges.c.number.in_(select(listed.c.value))

@@ -1,0 +1,137 @@
+"""Puts exchanges into the tables, many at once: the way of every captured call, so every microsecond here counts."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from sqlalchemy import Connection, func, select
+
+from journeyman.records import UNFINISHED, Exchange, WireExchange
+from journeyman.store.encoding import storable
+from journeyman.store.forgetting import remove_exchanges
+from journeyman.store.parts import use_parts
+from journeyman.store.payloads import COLUMNS, Draft, cut_parts, draft, exchange_row, payload_row
+from journeyman.store.tables import payloads, text_index
+from journeyman.store.tagging import tags_given
+
+_AT_ONCE = 500
+_EXCHANGE_COLUMNS = ("number", *COLUMNS, "tags", "sampling")
+
+
+def put_exchanges(connection: Connection, records: Sequence[Exchange | WireExchange]) -> None:
+    """Keep exchanges, unless one with the same id has already come to its final state. The caller holds the lock."""
+    drafts = _new_ones(connection, records)
+    if not drafts:
+        return
+    _number(connection, drafts)
+    new_tips = _join_conversations(connection, drafts)
+    wanted: dict[bytes, Any] = {}
+    uses: Counter[bytes] = Counter()
+    for each in drafts:
+        cut_parts(each, wanted, uses)
+    parts = use_parts(connection, wanted, uses) if wanted else {}
+    tags = tags_given(connection, [each.exchange for each in drafts])
+    exchange_rows, payload_rows = [], []
+    for each in drafts:
+        each.tags = tags.get(each.exchange.id)
+        row, exact = exchange_row(each)
+        exchange_rows.append(row)
+        payload_rows.append(payload_row(each, parts, exact))
+    tip_rows = [(hash, *found) for hash, found in new_tips.items()]
+    many(connection, "payloads", ("number", "parent", "point", "tips", "body"), payload_rows)
+    many(connection, "exchanges", _EXCHANGE_COLUMNS, exchange_rows)
+    many(connection, "tips", ("hash", "number", "point"), tip_rows, " ON CONFLICT DO NOTHING")
+
+
+def many(
+    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], ending: str = ""
+) -> None:
+    """Insert rows past the query builder, which takes longer than the database."""
+    if rows:
+        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
+        quoted = ", ".join(f'"{column}"' for column in columns)
+        values = ", ".join([mark] * len(columns))
+        connection.exec_driver_sql(f"INSERT INTO {table} ({quoted}) VALUES ({values}){ending}", list(rows))
+
+
+def _new_ones(connection: Connection, records: Sequence[Exchange | WireExchange]) -> list[Draft]:
+    """The records to be written, one of each id; what they replace is removed."""
+    latest: dict[str, Exchange | WireExchange] = {}
+    for record in records:
+        known = latest.get(id := storable(record.id))
+        if known is None or known.state in UNFINISHED:
+            latest[id] = record
+    replaced: list[int] = []
+    for row in _stored(connection, list(latest)):
+        if row.state in UNFINISHED:
+            replaced.append(row.number)
+        else:
+            latest.pop(row.id, None)
+    if replaced:
+        remove_exchanges(connection, replaced)
+    return [
+        draft(WireExchange.of(record), checked=True)
+        if isinstance(record, Exchange)
+        else draft(record, checked=False)
+        for record in latest.values()
+    ]  # fmt: skip
+
+
+def _stored(connection: Connection, ids: Sequence[str]) -> Iterator[Any]:
+    return _having(connection, "SELECT id, number, state FROM exchanges WHERE id", ids)
+
+
+def _having(connection: Connection, query: str, values: Sequence[Any]) -> Iterator[Any]:
+    """The rows of a query that ends in the name of the column that is to have one of the values."""
+    if connection.dialect.paramstyle != "qmark":
+        yield from connection.exec_driver_sql(f"{query} = ANY(%s)", (list(values),)) if values else ()
+        return
+    for start in range(0, len(values), _AT_ONCE):
+        some = tuple(values[start : start + _AT_ONCE])
+        yield from connection.exec_driver_sql(f"{query} IN ({', '.join('?' * len(some))})", some)
+
+
+def _number(connection: Connection, drafts: Sequence[Draft]) -> None:
+    """Numbers rise and are not given twice while the text index may still be behind them."""
+    last = select(func.max(payloads.c.number)).scalar_subquery()
+    indexed = select(text_index.c.indexed).scalar_subquery()
+    highest = connection.execute(select(last, indexed)).one()
+    first = max(highest[0] or 0, highest[1] or 0) + 1
+    for number, each in enumerate(drafts, first):
+        each.number = number
+
+
+def _join_conversations(connection: Connection, drafts: Sequence[Draft]) -> dict[bytes, tuple[int, int]]:
+    """Find for each draft the longest beginning of its request that is stored, or that a draft before it holds.
+
+    Returned are the tips that are new.
+    """
+    asked = {tip for each in drafts for _, tip in each.places[:_NEAREST]}
+    stored = _stored_tips(connection, list(asked))
+    far = {
+        tip
+        for each in drafts
+        if len(each.places) > _NEAREST and not any(tip in stored for _, tip in each.places[:_NEAREST])
+        for _, tip in each.places[_NEAREST:]
+    }
+    if far:
+        stored |= _stored_tips(connection, list(far))
+    new: dict[bytes, tuple[int, int]] = {}
+    for each in drafts:
+        for length, tip in each.places:
+            if found := new.get(tip) or stored.get(tip):
+                each.parent, each.point = found
+                each.known = length
+                break
+        for tip, point in each.tips:
+            new.setdefault(tip, (each.number, point))
+    return new
+
+
+_NEAREST = 6
+"""Places that are looked up first: a conversation nearly always goes on from its last turns."""
+
+
+def _stored_tips(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
+    rows = _having(connection, "SELECT hash, number, point FROM tips WHERE hash", hashes)
+    return {bytes(hash): (number, point) for hash, number, point in rows}

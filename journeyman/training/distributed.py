@@ -1,0 +1,50 @@
+"""Several processes that learn as one: each computes its share of every batch, and all make the same step."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+import torch
+from torch import distributed
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """Which of how many processes this is. All of them hold the whole dataset and draw the same order from the seed."""
+
+    rank: int = 0
+    size: int = 1
+
+    @property
+    def leads(self) -> bool:
+        """Whether this process writes what is written once."""
+        return self.rank == 0
+
+    def share(self, batch: Sequence[T]) -> Sequence[T]:
+        """What this process computes of a batch; nothing, when the batch is smaller than the world."""
+        return batch[self.rank :: self.size]
+
+    def add_up(self, values: Iterable[torch.Tensor]) -> None:
+        """Replace tensors by their sums over all processes; the same bits in each of them."""
+        if self.size == 1:
+            return
+        kept = list(values)
+        flat = torch.cat([value.reshape(-1) for value in kept])
+        distributed.all_reduce(flat)
+        for value, total in zip(kept, flat.split([value.numel() for value in kept]), strict=True):
+            value.copy_(total.view_as(value))
+
+    def total(self, *numbers: float) -> tuple[float, ...]:
+        """The sums of numbers over all processes."""
+        found = torch.tensor(numbers, dtype=torch.float64)
+        self.add_up([found])
+        return tuple(found.tolist())
+
+
+def this_world() -> World:
+    """The world that torch.distributed was set up for; alone when it was not."""
+    if distributed.is_available() and distributed.is_initialized():
+        return World(distributed.get_rank(), distributed.get_world_size())
+    return World()

@@ -4,15 +4,11 @@ What happened to a run is told by its events and its curves, in the store; its f
 """
 
 import hashlib
-import os
 import shutil
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import FrameType
-from typing import IO, TYPE_CHECKING, Literal
+from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
 from journeyman.config import Settings
 from journeyman.datasets.formats import write_whole
@@ -31,12 +27,14 @@ from journeyman.records import (
     Run,
     RunEvent,
     RunStatus,
-    SFTConfig,
     new_id,
 )
-from journeyman.registry.adapters import check_name, register_adapter
+from journeyman.records.run import CONFIGS, DistillConfig, TrainingConfig
+from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
 from journeyman.store.store import Store
 from journeyman.training.report import TrainingReport
+from journeyman.training.start import check_base, shape_to_keep
+from journeyman.training.stopping import stopping_in_order
 
 try:
     import fcntl
@@ -44,7 +42,7 @@ except ImportError:  # Windows has no such locks: there nobody checks that a run
     fcntl = None  # type: ignore[assignment]
 
 if TYPE_CHECKING:
-    from journeyman.training.sft import StepReport, Trainer
+    from journeyman.training.loop import Material, StepReport, Trainer
 
 Log = Callable[["StepReport"], None]
 Standing = RunStatus | Literal["killed"]
@@ -54,36 +52,79 @@ _MODEL_FILES = (
     "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
     "*.safetensors",
 )  # fmt: skip
-_STOPPING = b"\nStopping after this step. Once more stops at once, and loses what came after the last checkpoint.\n"
 
 
-def create_run(settings: Settings, store: Store, config: SFTConfig) -> Run:
-    """A run that can start: dataset, model and name are checked, and written down exactly, before any weights load."""
-    check_name(config.name)
-    dataset = find_dataset(store, config.dataset)
-    _sound_rows(dataset)
-    model = find_model(settings, config.base)
-    # torch takes seconds to import and is not part of every installation: whoever only lists runs never pays for it.
-    from journeyman.training.threads import use_threads
+class TrainedModel(NamedTuple):
+    """What full fine-tuning makes: a model of its own, in the folder of pulled models."""
 
-    # Names that mean the same tomorrow, and in another folder.
-    base = config.base if model.parent == settings.models.resolve() else str(model)
-    pinned = config.model_copy(update={"dataset": f"{dataset.name}@{dataset.version}", "base": base})
-    id = new_id()
-    run = Run(
-        id=id,
-        kind="sft",
-        config=pinned.model_dump(mode="json"),
-        dataset_version=dataset.version,
-        base_version=_model_version(model),
-        machine=describe_machine() | {"threads": use_threads(settings.threads)},
-        path=str(settings.home / "runs" / id),
-    )
+    name: str
+    base: str
+    path: Path
+
+
+def create_run(settings: Settings, store: Store, config: TrainingConfig) -> Run:
+    """A run that can start, kept in the store; nothing is kept when it could not."""
+    run = plan_run(settings, store, config)
     store.put(run)
     return run
 
 
-def execute(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
+def plan_run(settings: Settings, store: Store, config: TrainingConfig) -> Run:
+    """A run that could start: dataset, model and name are checked, and written down exactly, before any weights load.
+
+    It is not kept: `create_run` does that.
+    """
+    check_name(config.name)
+    if config.full:
+        _check_model_name(settings, config.name)
+    dataset = find_dataset(store, config.dataset)
+    _sound_rows(dataset)
+    model = find_model(settings, config.base)
+    version = _model_version(model)
+    # torch takes seconds to import and is not part of every installation: whoever only lists runs never pays for it.
+    from journeyman.training.devices import choose_device
+    from journeyman.training.threads import use_threads
+
+    choose_device(config.device)
+    pinned: dict[str, Any] = {"dataset": f"{dataset.name}@{dataset.version}", "base": _pinned(settings, config.base)}
+    if config.from_adapter is not None:
+        pinned |= _start(store, config, config.from_adapter, model.name, version)
+    if isinstance(config, DistillConfig):
+        pinned["teacher"] = _pinned(settings, config.teacher)
+    id = new_id()
+    return Run(
+        id=id,
+        kind=next(kind for kind, each in CONFIGS.items() if type(config) is each),
+        config=config.model_copy(update=pinned).model_dump(mode="json"),
+        dataset_version=dataset.version,
+        base_version=version,
+        machine=describe_machine() | {"threads": use_threads(settings.threads)},
+        path=str(settings.home / "runs" / id),
+    )
+
+
+def prepare(settings: Settings, store: Store, run: Run) -> "Trainer":
+    """The trainer of a run, where its last checkpoint left it; InvalidInput for whatever cannot be learned."""
+    from journeyman.training.loop import Trainer
+
+    rows, model, folders = _given(settings, store, run)
+    return Trainer(config_of(run), rows, model, Path(run.path), **folders)
+
+
+def preview(settings: Settings, store: Store, run: Run) -> "Material":
+    """What a run would learn from, as it would learn it, without any weights."""
+    from journeyman.training.loop import load_material
+
+    rows, model, folders = _given(settings, store, run)
+    return load_material(config_of(run), rows, model, **folders)
+
+
+def config_of(run: Run) -> TrainingConfig:
+    """What a run is asked to do."""
+    return CONFIGS[run.kind].model_validate(run.config)
+
+
+def execute(settings: Settings, store: Store, run: Run, log: Log) -> Adapter | TrainedModel:
     """Do what a run is asked to do, from its last checkpoint on; cut short or not, it ends with the same weights.
 
     SIGINT and SIGTERM stop it after the step in progress, with a KeyboardInterrupt; a second one stops it at once.
@@ -146,16 +187,12 @@ def find_unfinished(store: Store, run: Run) -> Run | None:
     return next((other for other in same if standing(store, other) in ("stopped", "killed")), None)
 
 
-def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
-    from journeyman.training.sft import Trainer
+def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter | TrainedModel:
     from journeyman.training.threads import use_threads
 
-    config = SFTConfig.model_validate(run.config)
-    rows = _sound_rows(find_dataset(store, config.dataset))
-    model = find_model(settings, config.base)
     use_threads(run.machine["threads"])
-    with _stopping_in_order() as check_stop:
-        trainer = Trainer(config, rows, model, Path(run.path))
+    with stopping_in_order() as check_stop:
+        trainer = prepare(settings, store, run)
 
         def record(report: "StepReport") -> None:
             store.put(_point(run, report))
@@ -164,45 +201,92 @@ def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
 
         check_stop()
         trainer.train(record)
-    adapter = _register(settings, store, run, trainer, model.name)
-    report = _report(store, run, trainer, adapter)
+    made = (_keep_model if trainer.config.full else _register)(settings, store, run, trainer)
+    report = _report(store, run, trainer, made)
     write_whole(Path(run.path) / "report.json", report.model_dump_json(indent=2).encode())
     write_whole(Path(run.path) / "report.md", report.to_markdown().encode())
     _put_event(store, run, "finished", report.summary())
     trainer.discard_checkpoints()
-    return adapter
+    return made
 
 
-def _register(settings: Settings, store: Store, run: Run, trainer: "Trainer", base: str) -> Adapter:
+def _register(settings: Settings, store: Store, run: Run, trainer: "Trainer") -> Adapter:
     from journeyman.training.checkpoints import writing_folder
 
-    template = trainer.tokenizer.template
+    config, template = trainer.config, trainer.tokenizer.template
     folder = Path(run.path) / "adapter"
     with writing_folder(folder) as partial:
         trainer.policy.save_adapter(partial, template)
+        trainer.finish(partial)
     adapter = register_adapter(
         store,
         folder,
         home=settings.home,
-        name=trainer.config.name,
-        base=base,
-        rank=trainer.config.rank,
+        name=config.name,
+        base=find_model(settings, config.base).name,
+        rank=config.rank,
         template=template.version,
         run_id=run.id,
+        parent=config.from_adapter,
+        pruning=find_dataset(store, config.dataset).pruning,
     )
     # Still there when these very weights were registered before.
     shutil.rmtree(folder, ignore_errors=True)
     return adapter
 
 
-def _report(store: Store, run: Run, trainer: "Trainer", adapter: Adapter) -> TrainingReport:
+def _keep_model(settings: Settings, store: Store, run: Run, trainer: "Trainer") -> TrainedModel:
+    from journeyman.training.checkpoints import writing_folder
+
+    _check_model_name(settings, trainer.config.name)
+    folder = settings.models / trainer.config.name
+    with writing_folder(folder) as partial:
+        trainer.policy.save_model(partial, trainer.tokenizer.template)
+    return TrainedModel(trainer.config.name, find_model(settings, trainer.config.base).name, folder)
+
+
+def _given(settings: Settings, store: Store, run: Run) -> tuple[list[Row], Path, dict[str, Path | None]]:
+    """A run's rows, its base's folder, and the folders of what it starts from and of its teacher."""
+    config = config_of(run)
+    start = find_adapter(store, config.from_adapter) if config.from_adapter is not None else None
+    if start is not None:
+        check_adapter(start)
+    folders = {
+        "start": Path(start.path) if start is not None else None,
+        "teacher": find_model(settings, config.teacher) if isinstance(config, DistillConfig) else None,
+    }
+    return _sound_rows(find_dataset(store, config.dataset)), find_model(settings, config.base), folders
+
+
+def _check_model_name(settings: Settings, name: str) -> None:
+    if (settings.models / name).exists():
+        raise InvalidInput(f"there is a model called {name} already, in {settings.models}; choose another --name")
+
+
+def _pinned(settings: Settings, model: str) -> str:
+    """A name that means the same tomorrow, and in another folder."""
+    folder = find_model(settings, model)
+    return model if folder.parent == settings.models.resolve() else str(folder)
+
+
+def _start(store: Store, config: TrainingConfig, reference: str, base: str, version: str) -> dict[str, Any]:
+    """What going on from an adapter fixes."""
+    adapter = find_adapter(store, reference)
+    check_adapter(adapter)
+    check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, base, version)
+    return {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
+
+
+def _report(store: Store, run: Run, trainer: "Trainer", made: Adapter | TrainedModel) -> TrainingReport:
     progress = trainer.progress
     points = store.find(Point, _of(run), limit=progress.step)
     return TrainingReport(
         run_id=run.id,
-        adapter=f"{adapter.name}@{adapter.id}",
-        base=adapter.base,
+        adapter=f"{made.name}@{made.id}" if isinstance(made, Adapter) else made.name,
+        base=made.base,
         base_version=run.base_version,
+        kind=run.kind,
+        unit=trainer.objective.unit,
         config=trainer.config,
         machine=run.machine,
         steps=progress.step,
@@ -222,6 +306,7 @@ def _point(run: Run, report: "StepReport") -> Point:
         "gradient_norm": report.gradient_norm,
         "tokens_per_second": report.tokens_per_second,
     }
+    values |= report.values
     if report.validation_loss is not None:
         values["validation_loss"] = report.validation_loss
     # A run that was killed does its last steps again: the id keeps them from being counted twice.
@@ -262,37 +347,6 @@ def _model_version(folder: Path) -> str:
     for file in sorted({file for pattern in _MODEL_FILES for file in folder.glob(pattern)}):
         digest.update(f"{file.name} {sha256_of(file)}\n".encode())
     return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _stopping_in_order() -> Iterator[Callable[[], None]]:
-    """While inside, a signal only asks for a stop; calling what is yielded stops, if that was asked for.
-
-    A signal can strike in the middle of a step, and half a step must not be saved.
-    """
-    asked = False
-
-    def ask(number: int, frame: FrameType | None) -> None:
-        nonlocal asked
-        if asked:
-            raise KeyboardInterrupt
-        asked = True
-        # Not print: the signal may have interrupted one, and buffered streams cannot be entered twice.
-        os.write(2, _STOPPING)
-
-    def check() -> None:
-        if asked:
-            raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield check  # Signals are for the main thread alone.
-        return
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield check
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 @contextmanager

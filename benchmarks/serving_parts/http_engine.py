@@ -22,7 +22,7 @@ class HTTPEngine:
         self._log = (plan.scratch / "engine.log").open("w+")
         command = [
             sys.executable, "-m", "journeyman.engines.local", "--model", str(plan.model), "--name", NAME,
-            "--threads", str(plan.threads), "--precision", "bfloat16", "--exit-with-stdin", *options,
+            "--threads", str(plan.threads), "--precision", "auto", "--exit-with-stdin", *options,
         ]  # fmt: skip
         self.begun = time.perf_counter()
         self._process = subprocess.Popen(

@@ -39,7 +39,7 @@ def measure(plan: Plan) -> list[ServingRow]:
 
 def side(job: dict[str, Any]) -> dict[str, Any]:
     """How the requests ended, and how many of them the engine's counters tell otherwise."""
-    with OurEngine(job["model"], job["threads"], cache_tokens=8192) as engine:
+    with OurEngine(job["model"], job["threads"], cache_tokens=8192, precision="auto") as engine:
         names = engine.load(job["adapters"])
         over = threading.Event()
         changing = threading.Thread(target=_replace, args=(engine, names[-1], job["adapters"], over))

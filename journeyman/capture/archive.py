@@ -33,7 +33,8 @@ def retire(segment: Segment, keep_days: float) -> None:
     except OSError as error:
         # A full disk must become emptier: what the bytes said is in the store.
         log.warning("%s is not kept in the archive: %s", segment.path.name, error)
-        partial.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            partial.unlink(missing_ok=True)
     segment.path.unlink(missing_ok=True)
 
 

@@ -11,7 +11,8 @@ from typing import Any
 
 from journeyman.capture import feedback
 from journeyman.capture.erasure import Erasures
-from journeyman.capture.ingest import Ingester, Options, StoreDown
+from journeyman.capture.ingest import Ingester, StoreDown
+from journeyman.capture.options import Options
 from journeyman.capture.otlp.handlers import OtlpHandlers
 from journeyman.capture.purging import purge_archive
 from journeyman.capture.redact import redactor_of
@@ -29,13 +30,21 @@ log = logging.getLogger(__name__)
 
 
 def ingester_for(settings: Settings, store: Store) -> Ingester:
-    """The ingester of an installation: its prices, redaction, handlers, erasures and retention."""
-    erasures = Erasures(store)
-    options = Options(
+    """The ingester of an installation."""
+    return Ingester(settings.spool, store, options_for(settings, store))
+
+
+def options_for(settings: Settings, store: Store) -> Options:
+    """How an installation's calls become records: its prices, redaction, handlers, erasures and retention."""
+    erasures, otlp = Erasures(store), OtlpHandlers(store)
+    index = getattr(store, "index_text", None)  # a store in memory has no index
+    return Options(
         prices=PriceList(settings.prices),
         redactor=redactor_of(settings.redaction, settings.home),
-        handlers={**OtlpHandlers(store).handlers(), feedback.FEEDBACK: feedback.handle_feedback},
+        handlers={**otlp.handlers(), feedback.FEEDBACK: feedback.handle_feedback},
         is_erased=erasures.is_erased,
+        due=[otlp.settle],
+        idle=[index] if index else [],
         chores=[
             partial(purge_archive, settings.spool, erasures),
             *([partial(apply_retention, store, settings.retention)] if settings.retention else []),
@@ -43,7 +52,6 @@ def ingester_for(settings: Settings, store: Store) -> Ingester:
         settle_store=partial(_settle, settings.database),
         keep_raw_days=settings.capture.keep_raw_days,
     )
-    return Ingester(settings.spool, store, options)
 
 
 def _settle(database: str) -> None:

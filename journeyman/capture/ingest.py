@@ -9,11 +9,10 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import orjson
 from sqlalchemy.exc import InterfaceError, OperationalError
@@ -22,12 +21,13 @@ from journeyman.capture.archive import expire, put_aside, retire
 from journeyman.capture.frames import Damage, Frame, Kind, frame, read_record
 from journeyman.capture.joining import EndedCall, Held, Joining, OpenCall
 from journeyman.capture.metering import Meter
+from journeyman.capture.options import Options, Stored
 from journeyman.capture.parsing import parse, parse_unended
 from journeyman.capture.segments import ASIDE, Segment, hold, is_alive, is_held, list_segments
 from journeyman.capture.tail import Tail
 from journeyman.errors import Refused
 from journeyman.prices import PriceList
-from journeyman.records import Record, WireExchange
+from journeyman.records import Feedback, WireExchange
 from journeyman.store.store import Store
 
 REPORT, _LOCK = "ingester.json", "ingester.lock"
@@ -41,40 +41,12 @@ _PATIENCE_SECONDS = 60.0
 """After that, the records of a batch that the store does not take are offered to it one by one."""
 _MOST_IN_VAIN = 3
 _HOUR = 3600.0
+_DUE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
 
-Stored = Record | WireExchange
-Handler = Callable[[dict[str, Any], bytes], Sequence[Stored]]
-"""Turns a RECORD frame's (about, body) into records; ValueError or InvalidInput when it cannot be read."""
-
-
-class Redacts(Protocol):
-    """Takes out of an exchange what nobody may see."""
-
-    def wire(self, exchange: WireExchange) -> WireExchange:
-        """The exchange without it."""
-        ...
-
-
 class StoreDown(Exception):
     """The store takes nothing at all; what is in hand stays in the spool."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """How calls become records. Absent parts are left out."""
-
-    prices: PriceList | None = None
-    redactor: Redacts | None = None
-    handlers: Mapping[str, Handler] | None = None
-    is_erased: Callable[[WireExchange], bool] | None = None
-    settle_store: Callable[[], object] = lambda: None
-    """Puts on the disk itself what the store has committed; done before raw bytes go."""
-    chores: Sequence[Callable[[], object]] = ()
-    """Done about every hour: retention, for one."""
-    batch: int = 500
-    keep_raw_days: float = 7.0
 
 
 class _Work(NamedTuple):
@@ -103,7 +75,7 @@ class Ingester:
         self._reported_at = 0.0
         self._last_error: str | None = None
         self._lock: int | None = None
-        self._chores_at = 0.0
+        self._chores_at = self._due_at = 0.0
         self._stop = threading.Event()
 
     def run_once(self) -> int:
@@ -121,12 +93,17 @@ class Ingester:
             by_writer.setdefault(segment.writer, []).append(segment)
         for writer, segments in by_writer.items():
             self._read_writer(writer, segments)
+        self._add_due()
         self._put_batch()
         self._done_at, self._last_error = began, None
         for writer, segments in by_writer.items():
             self._retire(writer, segments)
         self._do_chores()
-        return self._counts["stored"] + self._counts["records"] - before
+        done = self._counts["stored"] + self._counts["records"] - before
+        if not done:
+            for task in self._options.idle:
+                task()
+        return done
 
     def report(self) -> dict[str, Any]:
         """Counts since the start of what was stored, killed, damaged, put aside; and the lag in seconds.
@@ -219,7 +196,7 @@ class Ingester:
             self._do(_call_work(self._ended, call))
 
     def _do(self, work: _Work) -> None:
-        """Make records of it. What cannot be read is put aside; StoreDown when the store had to be asked, and is away."""
+        """Make records of it. What cannot be read is put aside; StoreDown when the store was asked, and is away."""
         try:
             records = work.make()
         except Exception as error:
@@ -274,12 +251,22 @@ class Ingester:
     def _kept(self, record: Stored) -> Stored | None:
         """A record that came whole, without what nobody may see; None when it was erased."""
         options = self._options
+        if isinstance(record, Feedback) and options.redactor is not None:
+            return options.redactor.feedback(record)
         if not isinstance(record, WireExchange):
             return record
         if options.is_erased is not None and options.is_erased(record):
             self._counts["erased"] += 1
             return None
         return record if options.redactor is None else options.redactor.wire(record)
+
+    def _add_due(self) -> None:
+        now = time.monotonic()
+        if now - self._due_at < _DUE_SECONDS:
+            return
+        self._due_at = now
+        for source in self._options.due:
+            self._add([kept for record in source() if (kept := self._kept(record)) is not None])
 
     def _add(self, records: Sequence[Stored]) -> None:
         self._batch += records

@@ -1,6 +1,7 @@
 """Prices a call from what its answer says of its usage, and books it where no engine counts for us."""
 
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from journeyman.prices import PICODOLLARS, Price, PriceList
 from journeyman.records import Usage, UsageEntry, WireExchange
@@ -11,21 +12,43 @@ def answer_id(request: str) -> str:
     return f"answer-{request}"
 
 
+class _Rates(NamedTuple):
+    """Picodollars for a token: a price, worked out once for thousands of calls."""
+
+    input: int
+    cached: int
+    output: int
+
+
+def _rates(price: Price | None) -> _Rates | None:
+    if price is None:
+        return None
+    usages = (
+        Usage(prompt_tokens=1), Usage(prompt_tokens=1, cached_prompt_tokens=1), Usage(completion_tokens=1)
+    )  # fmt: skip
+    return _Rates(*map(price.picodollars, usages))
+
+
 class Meter:
     """Knows the prices, and remembers which rule a model has."""
 
     def __init__(self, prices: PriceList) -> None:
         self._prices = prices
-        self._known: dict[tuple[str | None, str | None, str | None], Price | None] = {}
+        self._known: dict[tuple[str | None, str | None, str | None], _Rates | None] = {}
 
     def price(self, exchange: WireExchange) -> int | None:
         """Set the exchange's cost, and return it in picodollars; None where no rule or no usage tells it."""
         if not (exchange.prompt_tokens or exchange.completion_tokens):
             return None
-        price = self._of(exchange)
-        if price is None:
+        rates = self._of(exchange)
+        if rates is None:
             return None
-        cost = price.picodollars(_usage(exchange))
+        cached = min(exchange.cached_prompt_tokens, exchange.prompt_tokens)
+        cost = (
+            (exchange.prompt_tokens - cached) * rates.input
+            + cached * rates.cached
+            + exchange.completion_tokens * rates.output
+        )
         exchange.cost_usd = cost / PICODOLLARS
         return cost
 
@@ -50,14 +73,14 @@ class Meter:
             note="" if told else "the answer did not come far enough to say how many tokens it took",
         )
 
-    def _of(self, exchange: WireExchange) -> Price | None:
+    def _of(self, exchange: WireExchange) -> _Rates | None:
         key = (exchange.served, exchange.adapter, exchange.upstream)
         if key not in self._known:
             if len(self._known) > 10_000:
                 self._known.clear()
             base = exchange.served or exchange.model
             names = [exchange.adapter] if exchange.adapter else [f"{exchange.upstream}/{base}"]
-            self._known[key] = self._prices.find(base, *names)
+            self._known[key] = _rates(self._prices.find(base, *names))
         return self._known[key]
 
 

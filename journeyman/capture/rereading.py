@@ -11,9 +11,9 @@ from pathlib import Path
 
 from journeyman.capture.archive import archived, unpack
 from journeyman.capture.frames import Frame, Kind, read_frames
-from journeyman.capture.ingest import Options
 from journeyman.capture.joining import EndedCall, Held, Joining
 from journeyman.capture.metering import Meter
+from journeyman.capture.options import Options
 from journeyman.capture.parsing import PARSER, parse, parse_unended
 from journeyman.capture.segments import list_segments
 from journeyman.prices import PriceList

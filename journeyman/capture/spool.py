@@ -65,7 +65,7 @@ class Spool:
         self._waiting: list[bytes] = []
         self._waiting_bytes = 0
         self._lost: set[int] = set()
-        self._scheduled = False
+        self._scheduled: asyncio.AbstractEventLoop | None = None
         self._failed_at: float | None = None
         self._looked_at = -_LOOK_EVERY_SECONDS
         self._in_folder = 0
@@ -132,7 +132,7 @@ class Spool:
     def flush(self) -> None:
         """Write all that waits."""
         with self._lock:
-            self._scheduled = False
+            self._scheduled = None
             self._write()
 
     def sync(self) -> None:
@@ -240,8 +240,9 @@ class Spool:
         if self._waiting_bytes < _WRITE_AT:
             loop = asyncio._get_running_loop()
             if loop is not None:
-                if not self._scheduled:
-                    self._scheduled = True
+                # A loop that was closed with the flush still to come is not waited for.
+                if self._scheduled is not loop:
+                    self._scheduled = loop
                     loop.call_soon(self.flush)
                 return
         self.flush()

@@ -14,7 +14,7 @@ from journeyman.capture.retention import apply_retention, would_remove
 from journeyman.capture.segments import ASIDE, list_segments
 from journeyman.cli.thread import harmless
 from journeyman.config import Settings
-from journeyman.datasets.erasure import Holding, Said, datasets_holding, rewrite_without
+from journeyman.datasets.erasure import Holding, Said, datasets_holding, purge_nodes, rewrite_without
 from journeyman.errors import InvalidInput
 from journeyman.records import Filter
 from journeyman.store.fields import refuse_everything
@@ -77,6 +77,8 @@ def _forget(store: Store, settings: Settings, target: Target, rewrite: bool, yes
     purged = purge_archive(settings.spool, erasures)
     typer.echo(f"raw bytes: {purged} calls taken out of the archive")
     _tell_of_the_rest(settings.spool)
+    if purged := purge_nodes(settings.home / "datasets", said):
+        typer.echo(f"kept steps of datasets: {purged} removed; the next build makes them again")
     for holding in datasets_holding(store, said):
         _dataset(store, holding, said, rewrite)
 

@@ -1,4 +1,4 @@
-"""`journeyman train`: fine-tune an adapter, go on with a run that was cut short, and list the runs."""
+"""`journeyman train`: train in any of the methods, go on with a run that was cut short, and list the runs."""
 
 import inspect
 from collections.abc import Callable, Iterator
@@ -7,23 +7,47 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from pydantic import ValidationError
+from pydantic.fields import FieldInfo
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
+from journeyman.cli.dry_run import show_plan
 from journeyman.cli.thread import one_line
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput
-from journeyman.records import Run, SFTConfig
+from journeyman.records import Run
+from journeyman.records.run import CONFIGS, RunKind, TrainingConfig
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
-from journeyman.worker import create_run, execute, find_run, find_unfinished, last_event, last_point, standing
+from journeyman.worker import (
+    config_of,
+    create_run,
+    execute,
+    find_run,
+    find_unfinished,
+    last_event,
+    last_point,
+    plan_run,
+    standing,
+)
 
 if TYPE_CHECKING:
-    from journeyman.training.sft import StepReport
+    from journeyman.training.loop import StepReport
 
-app = typer.Typer(help="Fine-tune adapters, and look at the runs.", no_args_is_help=True)
+
+class _SftByDefault(TyperGroup):
+    """`journeyman train DATASET` means `journeyman train sft DATASET`."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """The command that the words name."""
+        known = not args or args[0].startswith("-") or args[0] in self.commands
+        return super().resolve_command(ctx, args if known else ["sft", *args])
+
+
+app = typer.Typer(cls=_SftByDefault, help="Train adapters, and look at the runs.", no_args_is_help=True)
 
 BASE = "smollm2-135m"
 INTERRUPTED = 130
@@ -34,53 +58,85 @@ PLAIN_LINES = 20
 """About how many progress lines a whole run prints where there is no terminal."""
 
 
-def _with_tuning(command: Callable[..., None]) -> Callable[..., None]:
-    """Give a command an option for each field of the config that is not its own parameter.
+def _flag(option: str) -> str:
+    return "--from" if option == "from_adapter" else f"--{option.replace('_', '-')}"
+
+
+def _with_tuning(config: type[TrainingConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each field of a config that is not its own parameter.
 
     An option that was not given is None: defaults have one home, the config, and `--resume` can tell what was given.
     """
-    signature = inspect.signature(command)
-    own = [parameter for parameter in signature.parameters.values() if parameter.kind != parameter.VAR_KEYWORD]
-    options = []
-    for name, field in SFTConfig.model_fields.items():
-        if name not in signature.parameters:
-            option = typer.Option(help=f"{str(field.description).rstrip('.')} ({field.default}).")
-            kind: Any = field.annotation
-            taken = Annotated[kind | None, option]
-            options.append(inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=taken))
-    command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
-    return command
+
+    def with_options(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [parameter for parameter in signature.parameters.values() if parameter.kind != parameter.VAR_KEYWORD]
+        options = [
+            inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=_option(name, field))
+            for name, field in config.model_fields.items()
+            if name not in signature.parameters
+        ]
+        command.__signature__ = signature.replace(parameters=[*own, *options])  # type: ignore[attr-defined]
+        return command
+
+    return with_options
 
 
-@app.command("sft")
-@_with_tuning
-def train_sft(
-    dataset: Annotated[
-        str | None, typer.Argument(help="A dataset's name (its newest version), or name@version.")
-    ] = None,
-    base: Annotated[str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")] = None,
-    name: Annotated[str | None, typer.Option(help="What to call the adapter (the dataset's name).")] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")
-    ] = None,
-    **tuning: Any,
-) -> None:
-    """Fine-tune an adapter on a dataset; the loss is on assistant messages only. Ctrl-C stops it at a checkpoint."""
-    wanted = {"dataset": dataset, "base": base, "name": name, **tuning}
-    given = {option: value for option, value in wanted.items() if value is not None}
-    settings = Settings().model_copy(update={} if threads is None else {"threads": threads})
-    with closing(open_store(settings)) as store:
-        if resume is None:
-            run = create_run(settings, store, _config(given))
-            _hint_at_unfinished(store, run)
-        else:
-            _refuse_beside_resume(given if threads is None else given | {"threads": threads})
-            run = find_run(store, resume)
-        _carry_out(settings, store, run)
+def _option(name: str, field: FieldInfo) -> Any:
+    shown = "" if field.is_required() or field.default in (None, False) else f" ({field.default})"
+    option = typer.Option(_flag(name), help=f"{str(field.description).rstrip('.')}{shown}.")
+    kind: Any = field.annotation
+    return Annotated[kind | None, option]
+
+
+def _command(kind: RunKind, summary: str) -> None:
+    """Add the command of one method."""
+
+    @_with_tuning(CONFIGS[kind])
+    def train(
+        dataset: Annotated[
+            str | None, typer.Argument(help="A dataset's name (its newest version), or name@version.")
+        ] = None,
+        base: Annotated[
+            str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")
+        ] = None,
+        name: Annotated[str | None, typer.Option(help="What to call the adapter (the dataset's name).")] = None,
+        resume: Annotated[
+            str | None,
+            typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last."),
+        ] = None,
+        threads: Annotated[
+            int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")
+        ] = None,
+        dry_run: Annotated[
+            bool, typer.Option("--dry-run", help="Show what would be trained, with the mask coloured; start nothing.")
+        ] = False,
+        **tuning: Any,
+    ) -> None:
+        wanted = {"dataset": dataset, "base": base, "name": name, **tuning}
+        given = {option: value for option, value in wanted.items() if value is not None}
+        settings = Settings().model_copy(update={} if threads is None else {"threads": threads})
+        with closing(open_store(settings)) as store:
+            if dry_run:
+                show_plan(settings, store, plan_run(settings, store, _config(kind, given)))
+                return
+            if resume is None:
+                run = create_run(settings, store, _config(kind, given))
+                _hint_at_unfinished(store, run)
+            else:
+                _refuse_beside_resume(given if threads is None else given | {"threads": threads})
+                run = find_run(store, resume)
+            _carry_out(settings, store, run)
+
+    app.command(kind, help=summary)(train)
+
+
+_command("sft", "Fine-tune on what the assistant said; the loss is on its messages only. Ctrl-C stops at a checkpoint.")
+_command("dpo", "Learn from pairs: rows whose `rejected` is a worse conversation. Direct preference optimisation.")
+_command("kto", "Learn from replies that were good or bad by themselves: rows with a `label`.")
+_command("orpo", "Learn from pairs, fine-tuning and preference in one loss, without a reference.")
+_command("reward", "Fit a reward model to pairs, or to the `score`s of a judge; it is calibrated on held-out rows.")
+_command("distill", "Answer the dataset's questions, and learn token by token what a larger model says to that.")
 
 
 @app.command("list")
@@ -105,32 +161,41 @@ def list_runs(limit: Annotated[int, typer.Option(min=1, help="How many to show, 
 
 def _carry_out(settings: Settings, store: Store, run: Run) -> None:
     """Execute a run under a live progress line, then say what came of it and what to do next."""
-    config = SFTConfig.model_validate(run.config)
+    config = config_of(run)
     typer.echo(f"Run {short_id(run)}: {config.base} learns {config.dataset} as {config.name}")
     try:
         with _progress() as show:
-            adapter = execute(settings, store, run, show)
+            made = execute(settings, store, run, show)
     except KeyboardInterrupt:
-        typer.echo(f"Stopped. To go on: journeyman train sft --resume {short_id(run)}", err=True)
+        typer.echo(f"Stopped. To go on: journeyman train {run.kind} --resume {short_id(run)}", err=True)
         raise typer.Exit(INTERRUPTED) from None
     outcome = last_event(store, run)
-    typer.echo(f"Trained {outcome.detail if outcome else adapter.id}")
-    if adapter.name != config.name:
-        typer.echo(f"These very weights were registered before, so the adapter keeps its name: {adapter.name}")
-    typer.echo(f"The report is {run.path}/report.md. Measure it, with `journeyman up` in another terminal:")
-    typer.echo(f"  journeyman eval --environment ENVIRONMENT --models {adapter.base},{adapter.name}")
+    typer.echo(f"Trained {outcome.detail if outcome else made.name}")
+    if made.name != config.name:
+        typer.echo(f"These very weights were registered before, so the adapter keeps its name: {made.name}")
+    typer.echo(f"The report is {run.path}/report.md.")
+    if run.kind == "reward":
+        typer.echo(f"How good it is on held-out rows, and its calibration: {made.path}/reward.json")
+        return
+    typer.echo("Measure it, with `journeyman up` in another terminal:")
+    typer.echo(f"  journeyman eval --environment ENVIRONMENT --models {made.base},{made.name}")
 
 
-def _config(given: dict[str, Any]) -> SFTConfig:
+def _config(kind: RunKind, given: dict[str, Any]) -> TrainingConfig:
     """The config of a new run; InvalidInput names the option that cannot be used."""
     if "dataset" not in given:
         raise InvalidInput("which dataset? Name one, or go on with a run that was cut short: --resume RUN")
     named = {"base": BASE, "name": given["dataset"].partition("@")[0]}
     try:
-        return SFTConfig.model_validate(named | given)
+        return CONFIGS[kind].model_validate(named | given)
     except ValidationError as invalid:
-        problems = "; ".join(f"{_flag(str(error['loc'][0]))}: {error['msg']}" for error in invalid.errors())
+        problems = "; ".join(_problem(error) for error in invalid.errors())
         raise InvalidInput(f"{problems}. Nothing was started") from invalid
+
+
+def _problem(error: Any) -> str:
+    named = f"{_flag(str(error['loc'][0]))}: " if error["loc"] else ""
+    return f"{named}{error['msg'].removeprefix('Value error, ')}"
 
 
 def _refuse_beside_resume(given: dict[str, Any]) -> None:
@@ -144,7 +209,7 @@ def _hint_at_unfinished(store: Store, run: Run) -> None:
     if unfinished:
         typer.echo(
             f"A run of this very config was cut short; to go on with it, stop this one (Ctrl-C) and use: "
-            f"journeyman train sft --resume {short_id(unfinished)}",
+            f"journeyman train {run.kind} --resume {short_id(unfinished)}",
             err=True,
         )
 
@@ -194,7 +259,3 @@ def _cells(store: Store, run: Run) -> tuple[str | Text, ...]:
 def short_id(run: Run) -> str:
     """The end of a run's id: it tells runs apart, where the beginning is the time."""
     return run.id[-SHORT_ID:]
-
-
-def _flag(option: str) -> str:
-    return f"--{option.replace('_', '-')}"

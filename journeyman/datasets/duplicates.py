@@ -8,6 +8,7 @@ import hashlib
 import json
 from collections.abc import Iterable, Sequence
 from itertools import count
+from typing import Any
 
 from journeyman.records import Message, Row, Tool
 
@@ -35,9 +36,10 @@ def essence(messages: Iterable[Message], tools: Sequence[Tool] = ()) -> list[str
 
 def without_duplicates(rows: Sequence[Row]) -> tuple[list[Row], int]:
     """Rows of which no two say the same (the first one stays), and how many were dropped."""
-    first: dict[str, Row] = {}
+    first: dict[tuple[Any, ...], Row] = {}
     for row in rows:
-        first.setdefault(essence(row.messages, row.tools)[-1], row)
+        rejected = essence(row.rejected, row.tools)[-1] if row.rejected else None
+        first.setdefault((essence(row.messages, row.tools)[-1], rejected, row.label, row.score), row)
     return list(first.values()), len(rows) - len(first)
 
 

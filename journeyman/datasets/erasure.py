@@ -4,11 +4,15 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from journeyman.datasets.cache import NodeCache
 from journeyman.datasets.duplicates import essence
-from journeyman.datasets.versions import keep_dataset, load_rows
+from journeyman.datasets.versions import Made, keep_dataset, load_rows
 from journeyman.errors import InvalidInput
 from journeyman.records import Dataset, Exchange, Row
 from journeyman.store.store import Store
+
+ERASED = "erased"
+"""Why rows were left out, where `forget` took them out of a dataset."""
 
 
 class Said:
@@ -27,6 +31,11 @@ class Said:
             messages = (*exchange.messages, *((exchange.reply,) if exchange.reply else ()))
             if messages:
                 self._hashes.add(essence(messages)[-1])
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """Ids of the erased exchanges."""
+        return frozenset(self._ids)
 
     def is_in(self, row: Row) -> bool:
         """Whether a row comes from one of the exchanges, or begins with all that one of them said.
@@ -75,14 +84,20 @@ def rewrite_without(store: Store, dataset: Dataset, said: Said) -> Dataset | Non
     folder = Path(dataset.path).parent
     kept = None
     if rows:
-        kept = keep_dataset(
-            store,
-            folder,
-            dataset.name,
-            rows,
-            where=dataset.where,
-            duplicates=dataset.duplicates,
-            left_out=dataset.left_out + dataset.train_rows + dataset.validation_rows - len(rows),
-        )
+        erased = dataset.train_rows + dataset.validation_rows - len(rows)
+        before = {reason: times for reason, times in dataset.reasons.items() if reason != ERASED}
+        # A record from before reasons were kept has their sum alone.
+        untold = dataset.left_out - sum(dataset.reasons.values())
+        reasons = before | {ERASED: dataset.reasons.get(ERASED, 0) + erased + untold}
+        made = Made(**{field: getattr(dataset, field) for field in Made._fields} | {"reasons": reasons})
+        kept = keep_dataset(store, folder, dataset.name, rows, made)
     Path(dataset.path).unlink(missing_ok=True)
     return kept
+
+
+def purge_nodes(folder: Path, said: Said) -> int:
+    """Remove what building datasets in `folder` has kept of what was erased; how many files and answers went.
+
+    Nothing is lost: the next build makes those nodes again, without it.
+    """
+    return NodeCache(folder).purge(said.is_in, said.ids)

@@ -23,10 +23,11 @@ BANDS, BINS_OF_A_BAND = 21, 6
 _BINS = BANDS * BINS_OF_A_BAND
 _EMPTY = (1 << 64) - 1
 _MIXED = 0x9E3779B97F4A7C15
-MOST_IN_A_BUCKET = 1000
-"""Conversations in one bucket that are compared with each other; beyond, with the first of it alone."""
+MOST_IN_A_BUCKET = 50
+"""With so many conversations that came first into the same bucket each later one is compared: time stays linear."""
 # Scripts that put no blanks between words count letter by letter.
-_WORD = re.compile(r"[\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]|[^\W\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+")
+_UNSPACED = r"\u0e00-\u0eff\u3040-\u30ff\u3400-\u9fff"
+_WORD = re.compile(rf"[{_UNSPACED}]|[^\W{_UNSPACED}]+")
 
 
 class Pair(NamedTuple):
@@ -90,7 +91,7 @@ def _sequences(messages: Iterable[Message]) -> set[int]:
     return {int.from_bytes(hashlib.blake2b(gram.encode("utf-8", "replace"), digest_size=8).digest()) for gram in grams}
 
 
-def _signature(sequences: Iterable[int]) -> array[int]:
+def _signature(sequences: Iterable[int]) -> "array[int]":
     bins = array("Q", [_EMPTY]) * _BINS
     for value in sequences:
         place = value % _BINS
@@ -101,13 +102,13 @@ def _signature(sequences: Iterable[int]) -> array[int]:
         # The bin to borrow from depends on the empty one alone, so that like sets borrow alike.
         while filled[place] == _EMPTY:
             attempt += 1
-            filled[place] = bins[((place * _BINS + attempt) * _MIXED & _EMPTY) % _BINS]
+            filled[place] = bins[(((place * _BINS + attempt) * _MIXED & _EMPTY) >> 32) % _BINS]
             if attempt > 50 * _BINS:
                 break
     return filled
 
 
-def _candidates(signatures: Sequence[array[int]]) -> Iterator[tuple[int, int]]:
+def _candidates(signatures: "Sequence[array[int]]") -> Iterator[tuple[int, int]]:
     for band in range(BANDS):
         begin = band * BINS_OF_A_BAND
         buckets: dict[bytes, list[int]] = defaultdict(list)

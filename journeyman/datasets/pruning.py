@@ -12,6 +12,8 @@ from journeyman.records import Message, Row
 
 CHARACTERS_PER_TOKEN = 4
 """The usual estimate for English, where no tokenizer is at hand."""
+_PROMPTS = ("messages", "system", "prompt", "input", "instructions")
+"""Where requests carry what is put to the model, in OpenAI's and in Anthropic's APIs."""
 
 
 def check_rules(rules: Sequence[str]) -> tuple[str, ...]:
@@ -36,6 +38,19 @@ def prune_wire(messages: Sequence[Any], rules: Sequence[str]) -> list[Any]:
     return [after for before, after in zip(messages, pruned, strict=True) if after == before or not _is_empty(after)]
 
 
+def prune_request(fields: Mapping[str, Any], rules: Sequence[str]) -> dict[str, Any]:
+    """Those top-level fields of a request's body that pruning changes, as they are afterwards; any API's."""
+    changed: dict[str, Any] = {}
+    for name in _PROMPTS:
+        before = fields.get(name)
+        if before:
+            whole = isinstance(before, list) and name in ("messages", "input")
+            after = prune_wire(before, rules) if whole else _shorter(before, rules)
+            if after != before:
+                changed[name] = after
+    return changed
+
+
 def prune_rows(
     rows: Sequence[Row], rules: Sequence[str], count_tokens: Callable[[str], int] | None = None
 ) -> tuple[list[Row], int, int]:
@@ -43,12 +58,14 @@ def prune_rows(
     count = count_tokens or estimated_tokens
     pruned, changed, saved = [], 0, 0
     for row in rows:
-        messages = prune(row.messages, rules)
-        if messages != row.messages:
+        shorter = {"messages": prune(row.messages, rules)}
+        if row.rejected is not None:
+            shorter["rejected"] = prune(row.rejected, rules)
+        if any(messages != getattr(row, name) for name, messages in shorter.items()):
             changed += 1
-            saved += _tokens(row.messages, count) - _tokens(messages, count)
+            saved += sum(_tokens(getattr(row, name), count) - _tokens(shorter[name], count) for name in shorter)
             # Fields that were never set must stay so: an unset split is one that may still be decided.
-            row = row.model_copy(update={"messages": messages})
+            row = row.model_copy(update=shorter)
         pruned.append(row)
     return pruned, changed, saved
 
@@ -63,27 +80,30 @@ def _tokens(messages: Sequence[Message], count: Callable[[str], int]) -> int:
 
 
 def _pruned(message: Mapping[str, Any], rules: Sequence[str]) -> Mapping[str, Any]:
-    content = message.get("content")
-    if message.get("role") == "assistant" or not content:
+    if message.get("role") == "assistant" or not message.get("content"):
         return message
-    if isinstance(content, str):
-        shorter: Any = _without(content, rules)
-    elif isinstance(content, list):
-        shorter = [
-            {**part, "text": _without(part["text"], rules)}
-            if isinstance(part, Mapping) and isinstance(part.get("text"), str)
-            else part
-            for part in content
-        ]
-    else:
-        return message
-    return message if shorter == content else {**message, "content": shorter}
+    shorter = _shorter(message["content"], rules)
+    return message if shorter == message["content"] else {**message, "content": shorter}
+
+
+def _shorter(value: Any, rules: Sequence[str]) -> Any:
+    """A text, or the text in a message's parts, without what the rules name; everything else as it was."""
+    if isinstance(value, str):
+        return _without(value, rules)
+    if isinstance(value, list):
+        return [_shorter(each, rules) for each in value]
+    if isinstance(value, Mapping):
+        return {key: _shorter(each, rules) if key in ("text", "content") else each for key, each in value.items()}
+    return value
 
 
 def _without(text: str, rules: Sequence[str]) -> str:
-    shorter = text
-    for rule in rules:
-        shorter = shorter.replace(rule, "")
+    shorter, before = text, ""
+    # Until nothing is found any more, so that pruning what is pruned changes nothing.
+    while shorter != before:
+        before = shorter
+        for rule in rules:
+            shorter = shorter.replace(rule, "")
     # Only what is left around a cut is tidied: a text that no rule touches stays as it was, to the last blank.
     return shorter if shorter == text else shorter.strip()
 

@@ -1,12 +1,12 @@
 """Decides which conversations are held out, so that nothing that is measured was ever trained on.
 
-What must stay together is a *case*: all rows of one conversation, and all conversations that open with the same user
-message, because the second time a request comes it is no longer unseen. Cases are found by joining conversations over
-their openings. A case is held out when the hash of seed and opening falls below the share, so it stays on its side as
-the data grows. Two exceptions keep the split useful:
+What must stay together is a *case*: all rows of one conversation, all conversations that open with the same user
+message, because the second time a request comes it is no longer unseen, and conversations that say almost the same.
+Cases are found by joining conversations over their openings and such ties. A case is held out when the hash of seed
+and opening falls below the share, so it stays on its side as the data grows. Two exceptions keep the split useful:
 
 - a case with more than the share of all conversations ("Hi") is trained on, or it would eat the training data;
-- if all conversations open alike, the opening tells nothing apart and each conversation is a case of its own.
+- if all conversations are one case, that tells nothing apart and each conversation is a case of its own.
 """
 
 import hashlib
@@ -25,8 +25,12 @@ class Case(NamedTuple):
     conversations: tuple[str, ...]
 
 
-def assign_splits(rows: Sequence[Row], validation_share: float, seed: int) -> list[Row]:
+def assign_splits(
+    rows: Sequence[Row], validation_share: float, seed: int, ties: Collection[tuple[str, str]] = ()
+) -> list[Row]:
     """The rows with their splits; a split that a row was given stays. At least one row on each side.
+
+    `ties` are pairs of conversations that must be on the same side, too.
 
     InvalidInput when the share is not between 0 and 1, or there are no two conversations to tell apart.
     """
@@ -35,7 +39,7 @@ def assign_splits(rows: Sequence[Row], validation_share: float, seed: int) -> li
     given = {row.conversation: row.split for row in rows if "split" in row.model_fields_set}
     sides: dict[str, Split] = {}
     undecided = []
-    for case in _cases(rows):
+    for case in _cases(rows, ties):
         said = {given[conversation] for conversation in case.conversations if conversation in given}
         sides.update(dict.fromkeys(case.conversations, "validation" if said == {"validation"} else "train"))
         if not said:
@@ -58,19 +62,23 @@ def opening(row: Row) -> str:
     return " ".join(first.text.split())
 
 
-def _cases(rows: Sequence[Row]) -> list[Case]:
+def _cases(rows: Sequence[Row], ties: Collection[tuple[str, str]]) -> list[Case]:
     openings: dict[str, set[str]] = defaultdict(set)
     for row in rows:
         openings[row.conversation].add(opening(row))
-    cases = _joined(openings)
+    cases = _joined(openings, ties)
     if len(cases) > 1:
         return cases
     return [Case(conversation, (conversation,)) for conversation in openings]
 
 
-def _joined(openings: dict[str, set[str]]) -> list[Case]:
-    """Connected components of conversations over shared openings, each named by its first opening."""
+def _joined(openings: dict[str, set[str]], ties: Collection[tuple[str, str]]) -> list[Case]:
+    """Connected components of conversations over shared openings and ties, each named by its first opening."""
     conversations: dict[str, set[str]] = defaultdict(set)
+    tied: dict[str, set[str]] = defaultdict(set)
+    for one, other in ties:
+        tied[one].add(other)
+        tied[other].add(one)
     for conversation, texts in openings.items():
         for text in texts:
             conversations[text].add(conversation)
@@ -81,7 +89,8 @@ def _joined(openings: dict[str, set[str]]) -> list[Case]:
         members, texts, ahead = {start}, set(openings[start]), [start]
         while ahead:
             texts |= openings[ahead[-1]]
-            near = {other for text in openings[ahead.pop()] for other in conversations[text]} - members
+            here = ahead.pop()
+            near = ({other for text in openings[here] for other in conversations[text]} | tied[here]) - members
             members |= near
             ahead += near
         seen |= members

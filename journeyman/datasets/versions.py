@@ -2,13 +2,17 @@
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
 
 from journeyman.datasets.formats import as_lines, read_lines, write_whole
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Condition, Dataset, Filter, Row
+from journeyman.records.dataset import NodeRun
 from journeyman.store.store import Store
+from journeyman.store.tables import to_json
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
@@ -19,31 +23,33 @@ def check_name(name: str) -> None:
         raise InvalidInput(f"a dataset cannot be named {name!r}; use letters, digits, dots, dashes and underscores")
 
 
-def keep_dataset(
-    store: Store,
-    folder: Path,
-    name: str,
-    rows: Sequence[Row],
-    *,
-    where: Filter | None = None,
-    duplicates: int = 0,
-    left_out: int = 0,
-) -> Dataset:
+class Made(NamedTuple):
+    """How the rows of a dataset were made, as far as its record tells (see `Dataset`)."""
+
+    where: Filter | None = None
+    duplicates: int = 0
+    reasons: Mapping[str, int] = MappingProxyType({})
+    near_leaks: int = 0
+    pruning: tuple[str, ...] = ()
+    graph: str | None = None
+    nodes: tuple[NodeRun, ...] = ()
+
+
+def keep_dataset(store: Store, folder: Path, name: str, rows: Sequence[Row], made: Made = Made()) -> Dataset:
     """Write the rows to `folder/NAME@VERSION.jsonl` and put the record that names them in the store."""
     content = as_lines(rows)
-    version = _version(content)
+    version = _version(content, made.pruning)
     path = folder / f"{name}@{version}.jsonl"
     write_whole(path, content)
     validation = sum(row.split == "validation" for row in rows)
     dataset = Dataset(
         name=name,
         version=version,
-        where=where,
         train_rows=len(rows) - validation,
         validation_rows=validation,
-        duplicates=duplicates,
-        left_out=left_out,
+        left_out=sum(made.reasons.values()),
         path=str(path),
+        **made._asdict(),
     )
     store.put(dataset)
     return dataset
@@ -67,19 +73,24 @@ def find_dataset(store: Store, reference: str) -> Dataset:
 def load_rows(dataset: Dataset) -> list[Row]:
     """The dataset's rows; InvalidInput when the file is gone or is not what its version says."""
     title = f"dataset {dataset.name}@{dataset.version}"
-    again = f"journeyman dataset build {dataset.name} --where {str(dataset.where)!r}"
-    rebuild = f"Build it again: {again}" if dataset.where is not None else "Import it again from the file it came from"
+    rebuild = "Import it again from the file it came from"
+    if dataset.where is not None:
+        rebuild = f"Build it again: journeyman dataset build {dataset.name} --where {str(dataset.where)!r}"
+    elif dataset.graph is not None:
+        rebuild = f"Build it again: journeyman dataset build {dataset.name} --graph FILE"
     try:
         content = Path(dataset.path).read_bytes()
     except OSError as problem:
         raise InvalidInput(f"{title}: cannot read {dataset.path} ({problem.strerror}). {rebuild}") from problem
-    if _version(content) != dataset.version:
+    found = _version(content, dataset.pruning)
+    if found != dataset.version:
         raise InvalidInput(
             f"{title}: {dataset.path} was altered or cut short after it was written "
-            f"(its rows hash to {_version(content)}). {rebuild}"
+            f"(its rows hash to {found}). {rebuild}"
         )
     return read_lines(content)
 
 
-def _version(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()[:12]
+def _version(content: bytes, pruning: Sequence[str]) -> str:
+    # The same rows under other rules are another dataset: what is learned from it will be served otherwise.
+    return hashlib.sha256(content + (to_json(list(pruning)).encode() if pruning else b"")).hexdigest()[:12]

@@ -3,22 +3,33 @@
 A conversation that ended in an error is a failed case: it stays in the denominator and is counted beside the rate.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import combinations
-from itertools import count as count_from
 from statistics import fmean
 
 from journeyman.engines.engine import Engine
 from journeyman.environments.environment import Suite
-from journeyman.environments.rollout import roll_out_many
 from journeyman.errors import InvalidInput
+from journeyman.evals.journal import Finished, Journal
+from journeyman.evals.judge import Judge
+from journeyman.evals.metering import Ceiling
+from journeyman.evals.playing import (
+    Names,
+    Play,
+    Progress,
+    check_request,
+    describe_price,
+    find_prices,
+    suite_hash,
+)
+from journeyman.evals.slices import compare_slices
 from journeyman.machine import describe_machine
-from journeyman.prices import AS_OF, cost_usd
-from journeyman.records import CaseResult, EvalReport, ModelReport, Sampling, Scenario, Trajectory, Usage, now
-from journeyman.statistics import compare, proportion, quantile
+from journeyman.prices import AS_OF, Price, PriceList
+from journeyman.records import EvalReport, Interval, ModelReport, Sampling, Scenario
+from journeyman.statistics import clustered_mean, compare, proportion, quantile
 
-Progress = Callable[[str, int, int], None]
-"""Told the model that is playing, how many of its cases are done, and how many there are."""
+FEWEST_FOR_RESAMPLING = 10
+"""With fewer cases, an interval from resampling promises more than it holds."""
 
 
 async def evaluate(
@@ -32,112 +43,107 @@ async def evaluate(
     concurrency: int = 8,
     sampling: Sampling = Sampling(temperature=0.0),
     every_pair: bool = False,
-    priced_as: Mapping[str, str] | None = None,
+    prices: PriceList | None = None,
+    priced_as: Names | None = None,
+    judge: Judge | None = None,
+    ceiling_usd: float | None = None,
+    retries: int = 2,
+    journal: Journal | None = None,
+    stands_for: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
 ) -> EvalReport:
     """Play `count` scenarios with each model and report how they compare.
 
     The first model is the baseline that the others are compared with; `every_pair` compares each with each.
-    `priced_as` names, for models without a price of their own, the one whose price applies (an adapter's base).
+    `priced_as` names, for models without a price of their own, those whose price applies (an adapter's base, then the
+    adapter's own names). `judge` is the one that the suite asks. `ceiling_usd` ends the evaluation before it costs
+    more, judge included. A `journal` with a folder lets an interrupted evaluation go on; `stands_for` says what each
+    name answers as now, so that an alias that has moved on since is not taken for the same model.
     """
-    _check(models, count, concurrency, priced_as or {})
-    started, scenarios = now(), suite.scenarios(split, count, seed)
-    listener: Progress = on_progress or (lambda *_: None)
-    counting = {model: _counting(model, len(scenarios), listener) for model in models}
-
-    async def play(model: str, part: Sequence[Scenario]) -> list[Trajectory]:
-        tags = {"stage": "eval", "suite": suite.name}
-        return await roll_out_many(
-            suite, part, engine, model, sampling, tags=tags, concurrency=concurrency, on_done=counting[model]
+    check_request(models, count, concurrency, priced_as or {})
+    found = find_prices(prices or PriceList(), models, priced_as or {}, ceiling_usd)
+    scenarios = suite.scenarios(split, count, seed)
+    _refuse_unchecked(suite, scenarios)
+    journal, ceiling = journal or Journal(), Ceiling(ceiling_usd)
+    cases = suite_hash(scenarios)
+    asked = judge.model if judge else None
+    identity = [suite.name, cases, split, seed, sampling.wire(), asked, {m: (stands_for or {}).get(m) for m in models}]
+    journal.open(f"{suite.name}-eval", identity)
+    play = Play(
+        suite, engine, sampling, concurrency, journal, ceiling, found, retries, on_progress or (lambda *_: None)
+    )
+    if judge is not None:
+        judge.on_cost = ceiling.judged
+    await play.all(models, scenarios)
+    common = [scenario for scenario in scenarios if all(journal.of(model, scenario.id) for model in models)]
+    if not common:
+        raise InvalidInput(
+            f"the ceiling of ${ceiling_usd:g} was reached before every model had met one case (${ceiling.spent:.4f} "
+            "spent); what was finished is kept. Raise the ceiling and run the same command to go on"
         )
-
-    # Every model's first case comes first: a misspelt name ends the evaluation before it has cost anything.
-    played = {model: await play(model, scenarios[:1]) for model in models}
-    for model, (first,) in played.items():
-        await _raise_if_absent(engine, model, first, sampling)
-    for model in models:
-        played[model] += await play(model, scenarios[1:])
-    prices = {model: _sold_as(model) for model in models} | dict(priced_as or {})
-    reports = [_summary(model, scenarios, played[model], prices[model]) for model in models]
-    pairs = combinations(reports, 2) if every_pair else ((reports[0], other) for other in reports[1:])
+    reports = [_summary(model, _finished(journal, model, common)) for model in models]
+    pairs = list(combinations(reports, 2) if every_pair else ((reports[0], other) for other in reports[1:]))
     return EvalReport(
-        at=started,  # an alias or a name that moves on later does not change what was measured
+        at=journal.at,  # an alias or a name that moves on later does not change what was measured
         suite=suite.name,
+        suite_hash=suite_hash(common),
         seed=seed,
         split=split,
         sampling=sampling,
         concurrency=concurrency,
         models=tuple(reports),
         differences=tuple(compare(other, baseline) for baseline, other in pairs),
+        slices=tuple(each for baseline, other in pairs for each in compare_slices(other, baseline)),
+        judge=judge.use() if judge and judge.judgements else None,
         machine=describe_machine(),
         prices_as_of=AS_OF,
+        prices=_prices(found, judge),
+        ceiling_usd=ceiling_usd,
+        spent_usd=None if None in found.values() or (judge and judge.price is None) else ceiling.spent,
+        left=play.left,
+        resumed=journal.resumed,
     )
 
 
-def _check(models: Sequence[str], count: int, concurrency: int, priced_as: Mapping[str, str]) -> None:
-    if not models or len(set(models)) != len(models):
-        raise InvalidInput(f"name each model once, and at least one; got: {', '.join(models) or 'none'}")
-    if count < 1 or concurrency < 1:
-        raise InvalidInput(f"count and concurrency must be at least 1, not {count} and {concurrency}")
-    unknown = set(priced_as) - set(models)
-    if unknown:
-        raise InvalidInput(f"priced_as names models that are not evaluated: {', '.join(sorted(unknown))}")
+def _refuse_unchecked(suite: Suite, scenarios: Sequence[Scenario]) -> None:
+    unchecked = set(getattr(suite, "unchecked", ())) & {scenario.id for scenario in scenarios}
+    if unchecked:
+        raise InvalidInput(
+            f"{len(unchecked)} cases of suite {suite.name} have no check, such as {min(unchecked)}; give them one, or "
+            "compare two models with `journeyman versus`, which needs none. Nothing was evaluated"
+        )
 
 
-async def _raise_if_absent(engine: Engine, model: str, first: Trajectory, sampling: Sampling) -> None:
-    """Ask a model once more that gave no reply at all, outside the rollout, where its error is raised, not recorded."""
-    if first.turns or not first.messages:
-        return
-    try:
-        await engine.reply(model, first.messages, first.tools, sampling)
-    except InvalidInput:
-        return  # it refuses this conversation, such as one that is too long; that is a failed case, not an absent model
+def _prices(found: Mapping[str, Price | None], judge: Judge | None) -> dict[str, str]:
+    told = {model: describe_price(price) for model, price in found.items()}
+    return told | ({f"judge {judge.model}": describe_price(judge.price)} if judge else {})
 
 
-def _counting(model: str, total: int, listener: Progress) -> Callable[[Trajectory], None]:
-    numbers = count_from(1)
-    return lambda _: listener(model, next(numbers), total)
+def _finished(journal: Journal, model: str, scenarios: Sequence[Scenario]) -> list[Finished]:
+    return [each for scenario in scenarios if (each := journal.of(model, scenario.id))]
 
 
-def _sold_as(model: str) -> str:
-    """A provider's own name for a model: what follows the slash in provider/model."""
-    return model.partition("/")[2] or model
-
-
-def _summary(
-    model: str, scenarios: Sequence[Scenario], trajectories: Sequence[Trajectory], priced_as: str
-) -> ModelReport:
-    cases = tuple(_case(*pair, priced_as) for pair in zip(scenarios, trajectories, strict=True))
-    latencies = [seconds for trajectory in trajectories for seconds in trajectory.latencies]
+def _summary(model: str, finished: Sequence[Finished]) -> ModelReport:
+    cases = tuple(each.result for each in finished)
+    latencies = [seconds for each in finished for seconds in each.latencies]
     costs = [case.cost_usd for case in cases if case.cost_usd is not None]
+    priced = len(costs) == len(cases)
     return ModelReport(
         model=model,
         success=proportion(sum(case.success for case in cases), len(cases)),
         turns=fmean(case.turns for case in cases),
         prompt_tokens=fmean(case.prompt_tokens for case in cases),
         completion_tokens=fmean(case.completion_tokens for case in cases),
-        cost_usd_per_thousand=1000 * fmean(costs) if len(costs) == len(cases) else None,
+        cost_usd_per_thousand=1000 * fmean(costs) if priced else None,
         latency_p50=quantile(latencies, 0.5) if latencies else None,
         latency_p95=quantile(latencies, 0.95) if latencies else None,
         errors=sum(case.error is not None for case in cases),
         cases=cases,
+        cost=_resampled([[1000 * cost] for cost in costs]) if priced else None,
+        latency=_resampled([each.latencies for each in finished if each.latencies]),
+        retries=sum(case.retries for case in cases),
     )
 
 
-def _case(scenario: Scenario, trajectory: Trajectory, priced_as: str) -> CaseResult:
-    verdict = next((score for score in trajectory.scores if score.name == "success"), None)
-    reason = verdict.reason if verdict else "the environment gave no score named success"
-    usage = Usage(prompt_tokens=trajectory.prompt_tokens, completion_tokens=trajectory.completion_tokens)
-    return CaseResult(
-        scenario_id=scenario.id,
-        kind=scenario.kind,
-        success=trajectory.error is None and verdict is not None and verdict.value >= 1,
-        reason=trajectory.error or reason,
-        turns=trajectory.turns,
-        prompt_tokens=trajectory.prompt_tokens,
-        completion_tokens=trajectory.completion_tokens,
-        cost_usd=cost_usd(priced_as, usage),
-        latency=sum(trajectory.latencies),
-        session=trajectory.session,
-        error=trajectory.error,
-    )
+def _resampled(clusters: Sequence[Sequence[float]]) -> Interval | None:
+    return clustered_mean(clusters) if len(clusters) >= FEWEST_FOR_RESAMPLING else None

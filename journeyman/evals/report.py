@@ -1,56 +1,125 @@
-"""Turns an EvalReport into pages that people read and files that programs read."""
+"""Turns what was measured into pages that people read and files that programs read."""
 
 import errno
-from collections.abc import Iterable, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from journeyman.errors import DiskFull
+from journeyman.evals.html import to_html
+from journeyman.evals.journal import Finished
+from journeyman.evals.junit import to_junit
+from journeyman.evals.pages import money, percent, points, provenance, seconds, table
+from journeyman.evals.slices import by_slice
+from journeyman.evals.verdicts import slice_verdict, verdict, versus_verdict
+from journeyman.evals.versus_page import versus_to_html
 from journeyman.records import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
+from journeyman.records.evaluation import SliceDifference, VersusReport
 from journeyman.statistics import proportion
 from journeyman.store.store import Store
 
+Transcripts = Mapping[tuple[str, str], Finished]
+"""By model and case."""
 
-def save(report: EvalReport, store: Store, folder: Path) -> tuple[Path, Path]:
-    """Keep the report in the store, as evidence for promotions, and in `folder` as Markdown and JSON."""
+
+def save(
+    report: EvalReport, store: Store, folder: Path, transcripts: Transcripts | None = None
+) -> tuple[Path, Path]:
+    """Keep the report in the store, as evidence for promotions, and in `folder`: Markdown, JSON, JUnit XML and HTML.
+
+    The paths of the Markdown and the JSON file are returned; the others differ in their ending only.
+    """
     store.put(report)
-    name = f"{report.suite}-{report.id}"
-    page, data = folder / f"{name}.md", folder / f"{name}.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _write_whole(page, to_markdown(report))
-        _write_whole(data, report.model_dump_json(indent=2) + "\n")
-    except OSError as error:
-        if error.errno != errno.ENOSPC:
-            raise
-        raise DiskFull(
-            f"no space left to write {page.name} and {data.name}, and neither is left half-written. The store has kept "
-            f"the report as {report.id}; free some space and evaluate again to get the files"
-        ) from error
-    return page, data
+    return _write(
+        folder,
+        f"{report.suite}-{report.id}",
+        {
+            ".md": to_markdown(report),
+            ".json": report.model_dump_json(indent=2) + "\n",
+            ".xml": to_junit(report),
+            ".html": to_html(report, transcripts or {}),
+        },
+        f"The store has kept the report as {report.id}; free some space and evaluate again to get the files",
+    )
+
+
+def save_versus(report: VersusReport, folder: Path, transcripts: Transcripts | None = None) -> tuple[Path, Path]:
+    """Write a head-to-head report into `folder`: Markdown, JSON and HTML."""
+    return _write(
+        folder,
+        f"{report.suite}-versus-{report.id}",
+        {
+            ".md": versus_to_markdown(report),
+            ".json": report.model_dump_json(indent=2) + "\n",
+            ".html": versus_to_html(report, transcripts or {}),
+        },
+        "What was judged is kept; free some space and run the same command again",
+    )
 
 
 def to_markdown(report: EvalReport) -> str:
-    """The whole report: success, paired differences, slices by kind, and what it takes to measure it again."""
+    """The whole report: success, paired differences, slices, and what it takes to measure it again."""
     cases = len(report.models[0].cases)
     parts = [
         f"# {report.suite}: {len(report.models)} models on the same {cases} {report.split} cases",
         "Every interval is a 95% confidence interval. A case that ended in an error counts as failed.",
-        _table(
-            "model | success | errors | turns | prompt tokens | reply tokens | cost per 1,000 | latency p50 | p95",
-            (_model_row(model) for model in report.models),
+        *([f"**The cost ceiling was reached:** {left_in_words(report)}."] if report.left else []),
+        table(
+            ["model", "success", "errors", "turns", "prompt tokens", "reply tokens", "cost per 1,000", "latency p50",
+             "p95", "mean latency"],
+            map(_model_row, report.models),
         ),
-    ]
+    ]  # fmt: skip
     if report.differences:
         parts += [
             "## Paired differences",
             "Fixed and broken count the cases that only the one or only the other model solved.",
-            _table(
-                "model | against | difference | fixed | broken | verdict",
-                (_difference_row(difference) for difference in report.differences),
+            table(
+                ["model", "against", "difference", "fixed", "broken", "verdict"],
+                (_difference_row(difference, cases) for difference in report.differences),
             ),
         ]
-    parts += ["## Success by kind", _slices(report.models), "## How it was measured", _provenance(report)]
-    return "\n\n".join(parts) + "\n"
+    parts += ["## Success by kind and tag", _slices(report.models)]
+    if report.slices:
+        parts += ["## Where the differences come from", EXPLAINED, slice_table(report.slices)]
+    facts = "\n".join(f"- {name}: {value}" for name, value in provenance(report).items())
+    return "\n\n".join([*parts, "## How it was measured", facts]) + "\n"
+
+
+EXPLAINED = (
+    "A slice is called better or worse only if it stays so after the correction for how many slices were looked at "
+    "(Benjamini and Hochberg, 5% false discoveries)."
+)
+
+
+def versus_to_markdown(report: VersusReport) -> str:
+    """The head-to-head report: wins, ties, losses, what the judge is worth, slices."""
+    judged = report.wins + report.ties + report.losses
+    header = ["wins", "ties", "losses", "wins − losses", "verdict"]
+    net = "none" if report.net is None else points(report.net)
+    row = [str(report.wins), str(report.ties), str(report.losses), net, versus_verdict(report)]
+    parts = [
+        f"# {report.suite}: {report.model} versus {report.opponent}, {judged} judged {report.split} cases",
+        "Each pair was judged in both orders; where the orders disagree, it is a tie. Intervals are 95%.",
+        table(header, [row]),
+        "\n".join(f"- {name}: {value}" for name, value in caveats(report).items()),
+    ]
+    if report.slices:
+        parts += ["## By kind and tag", EXPLAINED, slice_table(report.slices)]
+    facts = "\n".join(f"- {name}: {value}" for name, value in provenance(report).items())
+    return "\n\n".join([*parts, "## How it was measured", facts]) + "\n"
+
+
+def caveats(report: VersusReport) -> dict[str, str]:
+    """What a reader must know before believing a judge."""
+    from journeyman.evals.versus_page import caveats_of
+
+    return caveats_of(report)
+
+
+def left_in_words(report: EvalReport) -> str:
+    """What the ceiling kept from being measured."""
+    left = ", ".join(f"{count} cases of {model}" for model, count in report.left.items())
+    return f"not measured: {left}"
 
 
 def success_by_kind(cases: Sequence[CaseResult]) -> dict[str, Interval]:
@@ -61,67 +130,63 @@ def success_by_kind(cases: Sequence[CaseResult]) -> dict[str, Interval]:
     return {kind: proportion(sum(outcomes), len(outcomes)) for kind, outcomes in sorted(kinds.items())}
 
 
+def slice_table(slices: Sequence[SliceDifference]) -> str:
+    """The paired differences by slice."""
+    header = ["slice", "model", "against", "cases", "difference", "fixed", "broken", "p", "corrected", "verdict"]
+    return table(header, map(_slice_row, slices))
+
+
 def _model_row(model: ModelReport) -> tuple[str, ...]:
-    cost = model.cost_usd_per_thousand
+    latency = model.latency
     return (
         model.model,
-        _percent(model.success),
+        percent(model.success),
         str(model.errors),
         f"{model.turns:.1f}",
         f"{model.prompt_tokens:,.0f}",
         f"{model.completion_tokens:,.0f}",
-        "unknown" if cost is None else f"${cost:,.2f}",
-        _seconds(model.latency_p50),
-        _seconds(model.latency_p95),
+        money(model.cost, model.cost_usd_per_thousand),
+        seconds(model.latency_p50),
+        seconds(model.latency_p95),
+        seconds(latency.estimate if latency else None, latency),
     )
 
 
-def _difference_row(difference: PairedDifference) -> tuple[str, ...]:
-    interval = difference.difference
-    verdict = "better" if interval.low > 0 else "worse" if interval.high < 0 else "not distinguishable"
-    points = f"{100 * interval.estimate:+.1f} points ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
-    return difference.model, difference.baseline, points, str(difference.fixed), str(difference.broken), verdict
+def _difference_row(difference: PairedDifference, cases: int) -> tuple[str, ...]:
+    fixed, broken = str(difference.fixed), str(difference.broken)
+    told = points(difference.difference)
+    return difference.model, difference.baseline, told, fixed, broken, verdict(difference, cases)
+
+
+def _slice_row(each: SliceDifference) -> tuple[str, ...]:
+    counts = (str(each.cases), points(each.difference), str(each.fixed), str(each.broken))
+    return each.slice, each.model, each.baseline, *counts, f"{each.p:.3g}", f"{each.adjusted_p:.3g}", slice_verdict(each)
 
 
 def _slices(models: Sequence[ModelReport]) -> str:
-    slices = [success_by_kind(model.cases) for model in models]
-    sizes = {kind: sum(case.kind == kind for case in models[0].cases) for kind in slices[0]}
-    rows = ((kind, str(size), *(_percent(by_kind[kind]) for by_kind in slices)) for kind, size in sizes.items())
-    return _table(" | ".join(["kind", "cases", *(_cell(model.model) for model in models)]), rows)
+    slices = [by_slice(model.cases) for model in models]
+    rows = [
+        [name, str(len(cases)), *(_rate(found[name]) for found in slices)] for name, cases in slices[0].items()
+    ]
+    return table(["slice", "cases", *(model.model for model in models)], rows)
 
 
-def _provenance(report: EvalReport) -> str:
-    machine = dict(report.machine)
-    versions = machine.pop("versions", {})
-    facts = {
-        "report": f"{report.id}, {report.at:%Y-%m-%d %H:%M} UTC",
-        "cases": f"suite {report.suite}, split {report.split}, seed {report.seed}",
-        "sampling": ", ".join(f"{name} {value}" for name, value in report.sampling.wire().items()) or "model defaults",
-        "latency": f"seconds per model call, {report.concurrency} conversations at a time",
-        "prices": f"US dollars per 1,000 conversations, as of {report.prices_as_of}" if report.prices_as_of else "none",
-        "machine": ", ".join(f"{name} {value}" for name, value in machine.items()) or "not recorded",
-        "versions": ", ".join(f"{name} {value}" for name, value in versions.items()) or "not recorded",
-    }
-    return "\n".join(f"- {name}: {value}" for name, value in facts.items())
+def _rate(cases: Sequence[CaseResult]) -> str:
+    return percent(proportion(sum(case.success for case in cases), len(cases)))
 
 
-def _table(header: str, rows: Iterable[tuple[str, ...]]) -> str:
-    rule = "|".join(" --- " for _ in header.split(" | "))
-    lines = [f"| {header} |", f"|{rule}|"]
-    lines += [f"| {' | '.join(_cell(value) for value in row)} |" for row in rows]
-    return "\n".join(lines)
-
-
-def _cell(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-def _percent(interval: Interval) -> str:
-    return f"{100 * interval.estimate:.1f}% ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
-
-
-def _seconds(value: float | None) -> str:
-    return "none" if value is None else f"{value:.2f} s"
+def _write(folder: Path, name: str, pages: Mapping[str, str], kept: str) -> tuple[Path, Path]:
+    paths = {ending: folder / f"{name}{ending}" for ending in pages}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for ending, text in pages.items():
+            _write_whole(paths[ending], text)
+    except OSError as error:
+        if error.errno != errno.ENOSPC:
+            raise
+        names = " and ".join(path.name for path in paths.values())
+        raise DiskFull(f"no space left to write {names}, and none is left half-written. {kept}") from error
+    return paths[".md"], paths[".json"]
 
 
 def _write_whole(path: Path, text: str) -> None:

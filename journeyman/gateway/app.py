@@ -156,7 +156,10 @@ class Gateway:
     def _reports(self) -> dict[str, dict[str, Any]]:
         spool = self._spool.report() if self._spool else {}
         ingester = self._ingester.report() if self._ingester else ingester_report(self._settings.spool)
-        return {"spool": spool, "ingester": ingester, "ledger": self.ledger.report()}
+        return {
+            "spool": spool, "ingester": ingester, "ledger": self.ledger.report(), "keys": self.keys.report(),
+            "limits": self.limiter.report(), "otlp": self._otlp.report() if self._otlp else {},
+        }  # fmt: skip
 
     async def _health(self, request: Request) -> Response:
         failure = self._engine.failure if self._engine else None

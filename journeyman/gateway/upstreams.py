@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Self
 import orjson
 
 from journeyman.config import Provider
+from journeyman.datasets.pruning import prune_request
 from journeyman.engines.completion import error_message
 from journeyman.engines.dialect import Dialect
 from journeyman.engines.engine import RunningEngine
@@ -202,13 +203,16 @@ def _for_provider(asked: Asked, target: Target, api: Api, provider: Provider) ->
 
 def _for_engine(asked: Asked, target: Target, api: Api, dialect: Dialect) -> bytes:
     """With what makes the engine tell its tokens; InvalidInput for a field that one of this dialect would ignore."""
+    # What was pruned from the prompts that an adapter learned from is pruned from those it answers.
+    rules = target.adapter.pruning if target.adapter else ()
+    pruned = prune_request(asked.fields, rules) if rules and asked.fields else {}
     if asked.fields is None or api not in ("chat", "completions"):
-        return edited(asked, target.model, {})
+        return edited(asked, target.model, pruned)
     dialect.check_request(asked.fields)
     tells = dialect.tells_tokens
     # In text completions `logprobs` is a number, and asks for another thing.
     more = tells if api == "chat" else {key: value for key, value in tells.items() if key != "logprobs"}
-    return edited(asked, target.model, more | _usage_too(asked))
+    return edited(asked, target.model, more | pruned | _usage_too(asked))
 
 
 def _usage_too(asked: Asked) -> dict[str, Any]:

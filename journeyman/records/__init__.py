@@ -1,6 +1,6 @@
 """Every noun that is stored or passed, as frozen data."""
 
-from journeyman.records.adapter import Adapter, Promotion
+from journeyman.records.adapter import Adapter, GateVerdict, Promotion, Share
 from journeyman.records.dataset import Dataset, Row, Split
 from journeyman.records.erasure import Erasure, who_hash
 from journeyman.records.evaluation import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
@@ -27,9 +27,10 @@ from journeyman.records.usage import UsageEntry
 from journeyman.records.wire import WireExchange
 
 __all__ = [
-    "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset",
-    "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall",
+    "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset", "Erasure",
+    "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall", "GateVerdict",
     "Interval", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record",
-    "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "Split", "State", "Tagging",
-    "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "WireExchange", "new_id", "now", "who_hash",
+    "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "Share", "Split", "State",
+    "Tagging", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "WireExchange", "new_id", "now",
+    "who_hash",
 ]  # fmt: skip

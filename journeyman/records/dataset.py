@@ -13,10 +13,17 @@ NodeKind = Literal["source", "import", "filter", "relabel", "correct", "prune", 
 
 
 class Row(Frozen):
-    """One conversation to learn from; every assistant message in it is a target."""
+    """One conversation to learn from; every assistant message in it is a target.
+
+    What preferences are learned from: `rejected` is the conversation as it should not have gone, `label` says whether
+    it went well, `score` how well.
+    """
 
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
+    rejected: tuple[Message, ...] | None = None
+    label: bool | None = None
+    score: float | None = None
     split: Split = "train"
     conversation: str
     source: str
@@ -26,9 +33,9 @@ class NodeRun(Frozen):
     """What one node of a dataset's graph did. `key` is the hash of its settings and of all that it read.
 
     `given` rows came in (for a source: exchanges matched), `kept` went out; `left_out` says why how many did not, and
-    `changed` how many rows it rewrote. `errors` are those of single rows, `asked` the calls to a model that were made
-    in this build, `cost_usd` what they cost (None: the model has no price), `tokens` and `tokens_saved` those of the
-    model's usage and of pruned text.
+    `changed` how many rows it rewrote. `errors` are those of single rows. `tokens` and `cost_usd` are those of all
+    answers of models that it holds, whenever they were given (None: the model has no price); `asked` and `spent_usd`
+    those of this build alone. `tokens_saved` is the pruned text.
     """
 
     name: str
@@ -43,6 +50,7 @@ class NodeRun(Frozen):
     asked: int = 0
     tokens: int = 0
     cost_usd: float | None = 0.0
+    spent_usd: float | None = 0.0
     tokens_saved: int = 0
 
 

@@ -17,7 +17,10 @@ class Interval(Frozen):
 
 
 class CaseResult(Frozen):
-    """How one model did on one case. `latency` is the seconds of all its model calls together."""
+    """How one model did on one case. `latency` is the seconds of all its model calls together.
+
+    `tags` are the slices that the case belongs to besides its kind; `retries` counts calls that were tried again.
+    """
 
     scenario_id: str
     kind: str
@@ -30,12 +33,16 @@ class CaseResult(Frozen):
     latency: float
     session: str
     error: str | None = None
+    tags: tuple[str, ...] = ()
+    retries: int = 0
 
 
 class ModelReport(Frozen):
     """One model over all cases.
 
     Latencies are seconds per model call, None when no call was answered; tokens and turns are means per case.
+    `cost` and `latency` are means with their intervals, in US dollars per 1,000 cases and in seconds per call; None
+    when a case has no price, when no call was answered, or when there are too few cases for an interval.
     """
 
     model: str
@@ -48,6 +55,9 @@ class ModelReport(Frozen):
     latency_p95: float | None
     errors: int
     cases: tuple[CaseResult, ...]
+    cost: Interval | None = None
+    latency: Interval | None = None
+    retries: int = 0
 
 
 class PairedDifference(Frozen):
@@ -60,8 +70,42 @@ class PairedDifference(Frozen):
     broken: int
 
 
+class SliceDifference(PairedDifference):
+    """A paired difference on some of the cases, such as those of one kind or with one tag.
+
+    `adjusted_p` is McNemar's p-value after Benjamini and Hochberg's correction for the number of slices of this pair.
+    """
+
+    slice: str
+    cases: int
+    p: float
+    adjusted_p: float
+
+
+class JudgeUse(Frozen):
+    """Who judged, by which rubric, and how often its answer could be read.
+
+    `rubrics` are hashes. `answers` counts everything that the judge said, `unreadable` what was no verdict in the form
+    that was asked for, `lost` the judgements that stayed unread after asking once more.
+    """
+
+    model: str
+    rubrics: tuple[str, ...]
+    judgements: int
+    answers: int
+    unreadable: int
+    lost: int
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cost_usd: float | None = None
+
+
 class EvalReport(Record):
-    """Several models measured on the same cases of `split`, `concurrency` conversations at a time."""
+    """Several models measured on the same cases of `split`, `concurrency` conversations at a time.
+
+    `left` counts, by model, the cases that the cost ceiling kept from being measured; the report is about those that
+    every model finished. `prices` says what a million tokens of each model cost, and who says so.
+    """
 
     suite: str
     seed: int
@@ -72,3 +116,61 @@ class EvalReport(Record):
     differences: tuple[PairedDifference, ...]
     machine: dict[str, Any] = Field(default_factory=dict)
     prices_as_of: str | None = None
+    suite_hash: str = ""
+    slices: tuple[SliceDifference, ...] = ()
+    judge: JudgeUse | None = None
+    prices: dict[str, str] = Field(default_factory=dict)
+    ceiling_usd: float | None = None
+    spent_usd: float | None = None
+    left: dict[str, int] = Field(default_factory=dict)
+    resumed: int = 0
+
+
+class Duel(Frozen):
+    """Two models' answers to one case, judged in both orders: `won` is 1, 0 for a tie, −1, or None when unread.
+
+    `forward` and `backward` are the verdicts with the first model's answer shown first and second.
+    """
+
+    scenario_id: str
+    kind: str
+    tags: tuple[str, ...] = ()
+    won: int | None
+    forward: int | None
+    backward: int | None
+    reason: str
+    lengths: tuple[int, int]
+    error: str | None = None
+
+
+class VersusReport(Record):
+    """Head to head: how often `model` beats `opponent` in a judge's eyes; disagreement between the orders is a tie.
+
+    `net` is wins minus losses over judged cases. `equal_length` is the share of wins (ties half) that is expected
+    where both answers are equally long. `first_place` is how often the answer shown first won, of the decided verdicts.
+    """
+
+    model: str
+    opponent: str
+    suite: str
+    suite_hash: str
+    seed: int
+    split: str
+    sampling: Sampling = Sampling()
+    concurrency: int = 1
+    judge: JudgeUse
+    wins: int
+    ties: int
+    losses: int
+    disagreements: int
+    unjudged: int
+    net: Interval | None
+    p: float
+    first_place: Interval | None
+    equal_length: Interval | None
+    duels: tuple[Duel, ...]
+    slices: tuple[SliceDifference, ...] = ()
+    machine: dict[str, Any] = Field(default_factory=dict)
+    prices_as_of: str | None = None
+    prices: dict[str, str] = Field(default_factory=dict)
+    cost_usd: float | None = None

@@ -29,6 +29,7 @@ def register_adapter(
     template: str,
     run_id: str | None = None,
     parent: str | None = None,
+    pruning: tuple[str, ...] = (),
 ) -> Adapter:
     """Move a trained adapter's folder (PEFT's format) into `home/adapters/NAME@ID` and record it.
 
@@ -45,7 +46,15 @@ def register_adapter(
     target = home / "adapters" / f"{name}@{id}"
     _move(folder, target)
     adapter = Adapter(
-        id=id, name=name, base=base, rank=rank, path=str(target), run_id=run_id, parent=parent, template=template
+        id=id,
+        name=name,
+        base=base,
+        rank=rank,
+        path=str(target),
+        run_id=run_id,
+        parent=parent,
+        template=template,
+        pruning=pruning,
     )
     store.put(adapter)
     return adapter

@@ -1,53 +1,121 @@
-"""The gate in front of a promotion: measured better on the same held-out cases, beyond doubt."""
+"""The gates in front of a promotion: what each asks of a candidate, read from a file of the user's repository.
 
-from dataclasses import dataclass
+A gate that has nothing to measure by is closed: nothing unmeasured is let through.
+"""
 
-from journeyman.errors import NotFound
-from journeyman.records import EvalReport, ModelReport
-from journeyman.statistics import compare
+import tomllib
+from pathlib import Path
+from typing import Annotated
 
-HELD_OUT = "held-out"
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from journeyman.errors import InvalidInput
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """Whether a gate lets the candidate through; `reason` says what was measured, and what would satisfy the gate."""
+FILE = "journeyman-gates.toml"
 
-    passed: bool
-    reason: str
-
-
-def better_than(report: EvalReport, candidate: str, incumbent: str) -> Verdict:
-    """Pass only when the 95% interval of the paired difference lies above 0, on cases that nobody trained on.
-
-    The difference is counted anew from the report's cases, so any two of its models can be compared. Cases that the
-    incumbent lost to an error count in its favour: an outage is no evidence that the candidate is better.
-    """
-    after, before = _measured(report, candidate), _measured(report, incumbent)
-    difference = compare(after, _errors_forgiven(before))
-    interval = difference.difference
-    measured = (
-        f"report {report.id} ({report.suite}, {len(after.cases)} {report.split} cases) measured {candidate} at "
-        f"{100 * interval.estimate:+.1f} points against {incumbent}, 95% interval {100 * interval.low:+.1f} to "
-        f"{100 * interval.high:+.1f}, {difference.fixed} cases fixed and {difference.broken} broken"
-    )
-    if before.errors:
-        measured += f" ({before.errors} that {incumbent} lost to errors are counted in its favour)"
-    if report.split != HELD_OUT:
-        return Verdict(False, f"{measured}; but only {HELD_OUT} cases count: evaluate on that split")
-    if interval.low > 0:
-        return Verdict(True, measured)
-    advice = "train a better one" if interval.high < 0 else "evaluate on more cases, or train a better one"
-    return Verdict(False, f"{measured}; the gate passes only an interval wholly above 0: {advice}")
+Increase = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Days = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-def _measured(report: EvalReport, model: str) -> ModelReport:
-    for measured in report.models:
-        if measured.model == model:
-            return measured
-    raise NotFound("model in this report", model, (measured.model for measured in report.models))
+class _Table(BaseModel):
+    """A table of the file. A key that nobody reads is an error: a gate that is misspelt would stand open."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @model_validator(mode="after")
+    def _asks_for_something(self) -> "_Table":
+        if all(getattr(self, name) in (None, ()) for name in type(self).model_fields):
+            raise ValueError(f"says nothing; give {' or '.join(type(self).model_fields)}, or leave the table out")
+        return self
 
 
-def _errors_forgiven(model: ModelReport) -> ModelReport:
-    cases = tuple(case.model_copy(update={"success": case.success or case.error is not None}) for case in model.cases)
-    return model.model_copy(update={"cases": cases})
+class Gain(_Table):
+    """The success rate on held-out cases, against what answers now."""
+
+    margin: float = Field(0.0, ge=-1, lt=1, allow_inf_nan=False)
+    """The 95% interval of the paired difference must lie above it; 0.02 is two points. Below 0: at most this worse."""
+    min_cases: int = Field(1, ge=1)
+
+
+class Protected(_Table):
+    """Cases of which none may be lost that the incumbent solves."""
+
+    kinds: tuple[str, ...] = ()
+    cases: tuple[str, ...] = ()
+    """Scenario ids."""
+
+
+class Cost(_Table):
+    """Bounds of what 1,000 conversations cost."""
+
+    max_usd_per_thousand: Amount | None = None
+    max_increase: Increase | None = None
+    """Over the incumbent's: 0.1 is a tenth more."""
+
+
+class Latency(_Table):
+    """Bounds of the 95th percentile of the seconds that a model call takes."""
+
+    max_p95_seconds: Amount | None = None
+    max_increase: Increase | None = None
+    """Over the incumbent's: 0.1 is a tenth more."""
+
+
+class Compliance(_Table):
+    """A suite of which every case must succeed: the newest report of it in the store, or one in a file."""
+
+    suite: str | None = None
+    report: Path | None = None
+    """An evaluation's JSON file; relative to the gates' own file."""
+    max_age_days: Days | None = None
+
+    @model_validator(mode="after")
+    def _one_source(self) -> "Compliance":
+        if (self.suite is None) == (self.report is None):
+            raise ValueError("give either suite (a report in the store) or report (a file)")
+        return self
+
+
+class Judge(_Table):
+    """The judge whose verdicts the evidence rests on must itself be measured: its card must be valid."""
+
+    card: str
+
+
+class Gates(_Table):
+    """What is asked before an alias moves; without a file, a gain on held-out cases alone."""
+
+    gain: Gain = Gain()
+    protected: Protected | None = None
+    cost: Cost | None = None
+    latency: Latency | None = None
+    compliance: Compliance | None = None
+    judge: Judge | None = None
+
+
+def find_gates(folder: Path) -> Path | None:
+    """The gates' file of `folder`, else of the repository that it is in: in a folder above it, up to the root."""
+    above = [folder, *folder.parents]
+    root = next((place for place, each in enumerate(above) if (each / ".git").exists()), 0)
+    return next((each / FILE for each in above[: root + 1] if (each / FILE).is_file()), None)
+
+
+def read_gates(file: Path) -> Gates:
+    """The gates of a file; InvalidInput names the key that is wrong, and then no gate is taken from it."""
+    try:
+        written = tomllib.loads(file.read_text(encoding="utf-8"))
+        gates = Gates.model_validate(written)
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise InvalidInput(f"the gates in {file} cannot be read ({error}); nothing was promoted") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"]) or "the file"
+        raise InvalidInput(
+            f"the gates in {file}: {key}: {first['msg']}; docs/guides/promotion.md lists what a gate may ask. "
+            "Nothing was promoted"
+        ) from error
+    if gates.compliance and gates.compliance.report:
+        report = file.parent / gates.compliance.report
+        gates = gates.model_copy(update={"compliance": gates.compliance.model_copy(update={"report": report})})
+    return gates

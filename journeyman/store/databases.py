@@ -11,7 +11,7 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from journeyman.errors import DiskFull, InvalidInput, JourneymanError
 from journeyman.store.encoding import to_json
 
-_PAGE_CACHE_KIB = 2 * 1024
+_PAGE_CACHE_KIB = 64 * 1024
 _INCREMENTAL = 2
 _LOCK = 0x6A6F7572
 """Names our lock among those of the database; a writer of exchanges holds it, as SQLite's writers hold the file's."""

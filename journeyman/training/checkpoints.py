@@ -7,7 +7,7 @@ import errno
 import json
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -20,11 +20,12 @@ from safetensors.torch import load_file, save_file
 from journeyman.errors import DiskFull, ModelFileBroken
 
 _STEP = "step-"
+_REFERENCES = "references.safetensors"
 
 
 @dataclass(slots=True)
 class Progress:
-    """Where a run stands. `step` optimiser steps are done; losses are per target token."""
+    """Where a run stands. `step` optimiser steps are done; losses are in the method's unit."""
 
     step: int = 0
     best_loss: float | None = None
@@ -83,22 +84,51 @@ def load_checkpoint(folder: Path) -> Checkpoint | None:
     )
 
 
+def save_references(folder: Path, sums: Sequence[float]) -> None:
+    """Keep the samples' log-probabilities under the policy that the run began with, in float64."""
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f".{_REFERENCES}.partial"
+    with _telling_of_full_disks(_REFERENCES, partial):
+        save_file({"sums": torch.tensor(sums, dtype=torch.float64)}, partial)
+        os.replace(partial, folder / _REFERENCES)
+
+
+def load_references(folder: Path) -> list[float] | None:
+    """What `save_references` kept; None when there is nothing."""
+    if not (folder / _REFERENCES).is_file():
+        return None
+    try:
+        return list(load_file(folder / _REFERENCES)["sums"].tolist())
+    except (OSError, ValueError, SafetensorError, KeyError) as error:
+        raise ModelFileBroken(f"{_REFERENCES} cannot be read ({error}); start the run again") from error
+
+
 @contextmanager
 def writing_folder(target: Path) -> Iterator[Path]:
     """A folder that takes its name, and the place of an older one, only when everything in it was written."""
     partial = target.with_name(f".{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    try:
+    with _telling_of_full_disks(target.name, partial):
         yield partial
         shutil.rmtree(target, ignore_errors=True)
         os.replace(partial, target)
+
+
+@contextmanager
+def _telling_of_full_disks(name: str, partial: Path) -> Iterator[None]:
+    """Whatever goes wrong, the unfinished part is removed."""
+    try:
+        yield
     except BaseException as error:
-        shutil.rmtree(partial, ignore_errors=True)
+        if partial.is_dir():
+            shutil.rmtree(partial, ignore_errors=True)
+        else:
+            partial.unlink(missing_ok=True)
         # safetensors reports the system's error as text of its own exception.
         if getattr(error, "errno", None) == errno.ENOSPC or "No space left" in str(error):
             raise DiskFull(
-                f"no space left while writing {target.name}; nothing half-written was kept. "
+                f"no space left while writing {name}; nothing half-written was kept. "
                 "Free some space, then go on from the last checkpoint: journeyman train sft --resume last"
             ) from error
         raise

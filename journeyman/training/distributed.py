@@ -33,7 +33,7 @@ class World:
         kept = list(values)
         flat = torch.cat([value.reshape(-1) for value in kept])
         distributed.all_reduce(flat)
-        for value, total in zip(kept, flat.split([value.numel() for value in kept]), strict=True):
+        for value, total in zip(kept, torch.split(flat, [value.numel() for value in kept]), strict=True):
             value.copy_(total.view_as(value))
 
     def total(self, *numbers: float) -> tuple[float, ...]:

@@ -30,7 +30,7 @@ class _FrozenHead(torch.autograd.Function):
         context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float
     ) -> torch.Tensor:
         wanted = context.needs_input_grad[0]
-        logprobs = torch.empty(len(hidden), dtype=torch.float32)
+        logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         slopes = torch.empty_like(hidden) if wanted else None
         for first in range(0, len(hidden), CHUNK):
             part = slice(first, first + CHUNK)

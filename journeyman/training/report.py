@@ -2,17 +2,22 @@
 
 from typing import Any
 
-from journeyman.records import Frozen, SFTConfig
+from pydantic import SerializeAsAny
+
+from journeyman.records import Frozen
+from journeyman.records.run import RunKind, TrainingConfig
 
 
 class TrainingReport(Frozen):
-    """One finished run. Losses are nats per target token; `seconds` are those of training steps alone."""
+    """One finished run. Losses are in `unit`; `seconds` are those of training steps alone."""
 
     run_id: str
     adapter: str
     base: str
     base_version: str
-    config: SFTConfig
+    kind: RunKind = "sft"
+    unit: str = "nats per target token"
+    config: SerializeAsAny[TrainingConfig]
     machine: dict[str, Any]
     steps: int
     planned_steps: int
@@ -37,6 +42,7 @@ class TrainingReport(Frozen):
         versions = machine.pop("versions", {})
         facts = {
             "run": self.run_id,
+            "method": self.kind,
             "base": f"{self.base} ({self.base_version})",
             "config": _listed({name: value for name, value in self.config if name != "base"}),
             "machine": _listed(machine),
@@ -55,7 +61,7 @@ class TrainingReport(Frozen):
                 if "validation_loss" in point
             ),
             "",
-            "Losses are nats per target token.",
+            f"Losses are {self.unit}.",
             "",
             *(f"- {name}: {value}" for name, value in facts.items()),
         ]

@@ -4,15 +4,15 @@ import math
 
 import torch
 
-from journeyman.records import SFTConfig
+from journeyman.records.run import TrainingConfig
 
 
-def total_steps(config: SFTConfig, rows: int) -> int:
+def total_steps(config: TrainingConfig, rows: int) -> int:
     """Optimiser steps of a whole run over `rows` training rows."""
     return max(1, math.ceil(config.epochs * rows / config.batch_rows))
 
 
-def learning_rate(config: SFTConfig, step: int, steps: int) -> float:
+def learning_rate(config: TrainingConfig, step: int, steps: int) -> float:
     """Linear warm-up, then half a cosine down to a tenth of the peak; `step` counts from 0."""
     warmup = math.ceil(config.warmup * steps)
     if step < warmup:
@@ -21,7 +21,7 @@ def learning_rate(config: SFTConfig, step: int, steps: int) -> float:
     return config.learning_rate * (0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * progress)))
 
 
-def batch_indices(config: SFTConfig, step: int, rows: int) -> list[int]:
+def batch_indices(config: TrainingConfig, step: int, rows: int) -> list[int]:
     """Which rows step `step` learns from: every epoch goes through all rows, in a new order drawn from the seed."""
     start = step * config.batch_rows
     positions = range(start, start + config.batch_rows)

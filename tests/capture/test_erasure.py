@@ -9,7 +9,8 @@ import zstandard
 from journeyman.capture.archive import archived, unpack
 from journeyman.capture.erasure import Erasures, Target, erase, reach_of
 from journeyman.capture.frames import Frame, Kind, frame, read_frames, read_start, record_payload, start_payload
-from journeyman.capture.ingest import Ingester, Options
+from journeyman.capture.ingest import Ingester
+from journeyman.capture.options import Options
 from journeyman.capture.purging import purge_archive
 from journeyman.capture.rereading import reread
 from journeyman.capture.retention import apply_retention, would_remove

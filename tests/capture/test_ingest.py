@@ -13,7 +13,8 @@ import pytest
 from journeyman.capture.archive import archived, unpack
 from journeyman.capture.embedded import IngesterThread
 from journeyman.capture.frames import Frame, read_frames
-from journeyman.capture.ingest import Ingester, Options, StoreDown
+from journeyman.capture.ingest import Ingester, StoreDown
+from journeyman.capture.options import Options
 from journeyman.capture.segments import list_segments
 from journeyman.capture.spool import Spool
 from journeyman.config import PriceRule
@@ -251,7 +252,7 @@ def test_erased_calls_do_not_come_back(spool, store):
     assert work.report()["erased"] == 1
 
 
-def test_a_large_answer_is_read_from_where_it_lies(spool, store, monkeypatch):
+def test_a_large_answer_is_read_from_where_it_lies(spool, store):
     work = ingester(spool, store)
     work._held.most = 100
     at = spool.start(start(1), BODY)
@@ -259,8 +260,11 @@ def test_a_large_answer_is_read_from_where_it_lies(spool, store, monkeypatch):
     spool.chunk(at, ANSWER[:half])
     spool.chunk(at, ANSWER[half:])
     spool.end(at, {"state": "complete", "status": 200})
-    ingester(spool, store).run_once()
-    assert store.find(Exchange)[0].reply.content == "hi"
+    work.run_once()
+    (found,) = store.find(Exchange)
+    assert found.reply.content == "hi"
+    assert found.messages[0].content == "hello"
+    assert work._held.now == 0
 
 
 def test_a_frame_larger_than_one_reading(spool, store, monkeypatch):
@@ -336,7 +340,8 @@ def test_a_writer_killed_at_any_moment_loses_no_call_that_it_began(tmp_path):
 INGESTER = """
 import sys
 from pathlib import Path
-from journeyman.capture.ingest import Ingester, Options
+from journeyman.capture.ingest import Ingester
+from journeyman.capture.options import Options
 from journeyman.store.sql import SqlStore
 work = Ingester(Path({folder!r}), SqlStore({url!r}), Options(batch=5))
 print("ready", flush=True)

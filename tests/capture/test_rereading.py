@@ -3,7 +3,8 @@ import json
 import pytest
 
 from journeyman.capture.archive import archived
-from journeyman.capture.ingest import Ingester, Options
+from journeyman.capture.ingest import Ingester
+from journeyman.capture.options import Options
 from journeyman.capture.rereading import reread
 from journeyman.capture.spool import Spool
 from journeyman.records import Condition, Exchange, Filter
@@ -16,6 +17,9 @@ ANSWER = json.dumps(
 
 
 class Masks:
+    def feedback(self, feedback):
+        return feedback
+
     def wire(self, exchange):
         for message in exchange.messages:
             message["content"] = message["content"].replace("4111", "****")

@@ -59,6 +59,25 @@ def test_a_start_is_on_the_disk_at_once_and_the_rest_in_one_write_a_tick(tmp_pat
     asyncio.run(run())
 
 
+def test_a_loop_that_ends_early_does_not_hold_back_what_the_next_one_writes(tmp_path):
+    spool = Spool(tmp_path)
+    number = spool.start(START, b"{}")
+    first = asyncio.new_event_loop()
+
+    async def ask():
+        spool.chunk(number, b"x")
+
+    first.run_until_complete(ask())
+    first.close()
+
+    async def end():
+        spool.end(number, END)
+        await asyncio.sleep(0)
+
+    asyncio.run(end())
+    assert [each.kind for each in frames_in(tmp_path)] == [Kind.START, Kind.CHUNK, Kind.END]
+
+
 def test_a_record_stands_alone(tmp_path):
     spool = Spool(tmp_path)
     assert spool.record("feedback", {"by": "me"}, b"[1]")

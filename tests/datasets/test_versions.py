@@ -2,7 +2,7 @@ from pathlib import Path
 
 import pytest
 
-from journeyman.datasets.versions import find_dataset, keep_dataset, load_rows
+from journeyman.datasets.versions import Made, find_dataset, keep_dataset, load_rows
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Filter, Row
 from journeyman.records.message import assistant, user
@@ -40,7 +40,7 @@ def test_a_name_that_does_not_exist_lists_those_that_do(store, tmp_path):
 
 @pytest.mark.parametrize("change", [lambda text: text[:-20], lambda text: text.replace(b"ok", b"no"), lambda text: b""])
 def test_a_file_that_was_changed_or_cut_says_how_to_rebuild(store, tmp_path, change):
-    kept = keep_dataset(store, tmp_path, "x", rows("a", "b"), where=Filter.parse("model = m"))
+    kept = keep_dataset(store, tmp_path, "x", rows("a", "b"), Made(where=Filter.parse("model = m")))
     path = Path(kept.path)
     path.write_bytes(change(path.read_bytes()))
     with pytest.raises(InvalidInput, match=r"altered or cut short.*dataset build x --where 'model = \"m\"'"):

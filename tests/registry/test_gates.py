@@ -4,7 +4,7 @@ import pytest
 
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import CaseResult, EvalReport, ModelReport
-from journeyman.registry.gates import better_than
+from journeyman.registry.verdicts import better_than
 from journeyman.statistics import proportion
 
 

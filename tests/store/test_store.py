@@ -27,7 +27,6 @@ from journeyman.records import (
 )
 from journeyman.records.message import assistant, call, system, tool_result, user
 from journeyman.store.memory import MemoryStore
-from journeyman.store.recovery import mark_killed
 from journeyman.store.sql import SqlStore
 from journeyman.store.store import Store
 
@@ -355,14 +354,6 @@ def test_forget_refuses_a_filter_that_holds_always(shelf, everything):
     with pytest.raises(InvalidInput, match="nothing was removed"):
         shelf.forget(Exchange, everything)
     assert shelf.count(Exchange) == {"": 5}
-
-
-def test_exchanges_of_a_dead_process_are_marked_killed(store):
-    store.put(exchange(0, state="started"), exchange(1, state="streaming"), exchange(2), exchange(3, state="failed"))
-    assert mark_killed(store) == 2
-    assert store.count(Exchange, by="state") == {"killed": 2, "complete": 1, "failed": 1}
-    assert store.get(Exchange, ids[1]) == exchange(1, state="killed")
-    assert mark_killed(store) == 0
 
 
 conditions = st.one_of(

@@ -16,6 +16,8 @@ from journeyman.rendering.masks import MaskedTokens, mask_conversation
 
 WORDS = ["balance", "account", "transfer", "money", "savings", "hello", "world", "please", "shown", "the", "of", "is"]
 
+GOOD, BAD = assistant("please the money"), assistant("hello hello world")
+
 
 def make_config(**fields: Any) -> SFTConfig:
     settings = {
@@ -42,6 +44,24 @@ def make_rows(count: int, seed: int = 0, opening: str = "You are a bank.", split
                 messages += [user(words(3)), call("c", "balance", of=words(2)), tool_result("c", words(3))]
                 messages += [assistant(words(4))]
         rows.append(Row(messages=tuple(messages), split=split, conversation=f"{split}-{number}", source="test"))
+    return rows
+
+
+def make_pairs(count: int, seed: int = 0, split: str = "train") -> list[Row]:
+    """Questions whose better answer says `please`, and whose worse one `hello`."""
+    return [
+        row.model_copy(update={"messages": (*row.messages[:-1], GOOD), "rejected": (*row.messages[:-1], BAD)})
+        for row in make_rows(count, seed, split=split)
+    ]
+
+
+def make_judged(count: int, seed: int = 0, split: str = "train") -> list[Row]:
+    """The better and the worse answers of `make_pairs` in turn, each with a label and a judge's score."""
+    rows = []
+    for number, row in enumerate(make_rows(count, seed, split=split)):
+        good = number % 2 == 0
+        judged = {"label": good, "score": 0.9 if good else 0.2}
+        rows.append(row.model_copy(update={"messages": (*row.messages[:-1], GOOD if good else BAD), **judged}))
     return rows
 
 

@@ -10,7 +10,7 @@ import torch
 from journeyman.errors import InvalidInput
 from journeyman.records import Row
 from journeyman.records.message import assistant, user
-from journeyman.training.sft import Trainer
+from journeyman.training.loop import Trainer
 from tests.training.conftest import make_config, make_rows
 
 ROWS = [*make_rows(10), *make_rows(3, seed=1, split="validation")]
@@ -113,7 +113,7 @@ sys.path.insert(0, {str(Path(__file__).parents[2])!r})
 import torch
 torch.set_num_threads({torch.get_num_threads()})
 from pathlib import Path
-from journeyman.training.sft import Trainer
+from journeyman.training.loop import Trainer
 from tests.training.conftest import make_config
 from tests.training.test_sft import ROWS
 def log(report):

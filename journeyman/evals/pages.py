@@ -1,0 +1,95 @@
+"""Words and tables that every form of a report shares."""
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from journeyman.records import EvalReport, Interval
+from journeyman.records.evaluation import JudgeUse, VersusReport
+
+
+def percent(interval: Interval) -> str:
+    """A rate with its interval."""
+    return f"{100 * interval.estimate:.1f}% ({100 * interval.low:.1f} to {100 * interval.high:.1f})"
+
+
+def points(interval: Interval) -> str:
+    """A difference of rates with its interval, in percentage points."""
+    return f"{100 * interval.estimate:+.1f} points ({100 * interval.low:+.1f} to {100 * interval.high:+.1f})"
+
+
+def money(interval: Interval | None, mean: float | None) -> str:
+    """US dollars for 1,000 cases, with the interval where there is one."""
+    if mean is None:
+        return "unknown"
+    digits = 2 if mean >= 0.1 else 4
+    told = f"${mean:,.{digits}f}"
+    return told if interval is None else f"{told} ({interval.low:,.{digits}f} to {interval.high:,.{digits}f})"
+
+
+def seconds(value: float | None, interval: Interval | None = None) -> str:
+    """A duration, with the interval where there is one."""
+    if value is None:
+        return "none"
+    return f"{value:.2f} s" + (f" ({interval.low:.2f} to {interval.high:.2f})" if interval else "")
+
+
+def table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [f"| {' | '.join(map(cell, header))} |", f"|{'|'.join(' --- ' for _ in header)}|"]
+    lines += [f"| {' | '.join(map(cell, row))} |" for row in rows]
+    return "\n".join(lines)
+
+
+def cell(text: str) -> str:
+    """Text that stays inside its cell of a Markdown table."""
+    return text.replace("|", "\\|").replace("\n", " ")
+
+
+def provenance(report: EvalReport | VersusReport) -> dict[str, str]:
+    """What it takes to believe a report and to measure it again."""
+    machine: dict[str, Any] = dict(report.machine)
+    versions = machine.pop("versions", {})
+    facts = {
+        "report": f"{report.id}, {report.at:%Y-%m-%d %H:%M} UTC",
+        "cases": f"suite {report.suite}, hash {report.suite_hash or 'not recorded'}, split {report.split}, "
+        f"seed {report.seed}",
+        "sampling": ", ".join(f"{name} {value}" for name, value in report.sampling.wire().items()) or "model defaults",
+        "judge": _judge(report.judge),
+        "latency": f"seconds per model call, {report.concurrency} conversations at a time",
+        "prices": f"US dollars per 1,000 cases, as of {report.prices_as_of}" if report.prices_as_of else "none",
+    }
+    facts |= {f"price of {name}": told for name, told in report.prices.items()}
+    if isinstance(report, EvalReport):
+        facts |= _money_and_time(report)
+    elif report.cost_usd is not None:
+        facts["spent"] = f"${report.cost_usd:.4f} on the answers"
+    facts["machine"] = ", ".join(f"{name} {value}" for name, value in machine.items()) or "not recorded"
+    facts["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items()) or "not recorded"
+    return facts
+
+
+def _money_and_time(report: EvalReport) -> dict[str, str]:
+    facts = {}
+    if report.spent_usd is not None:
+        ceiling = "" if report.ceiling_usd is None else f" of at most ${report.ceiling_usd:g}"
+        facts["spent"] = f"${report.spent_usd:.4f}{ceiling}"
+    if report.left:
+        left = ", ".join(f"{model}: {count}" for model, count in report.left.items())
+        facts["left by the ceiling"] = f"cases not measured: {left}; the report is about those that every model met"
+    retried = {model.model: model.retries for model in report.models if model.retries}
+    facts["retries"] = ", ".join(f"{model}: {count}" for model, count in retried.items()) or "none"
+    if report.resumed:
+        facts["resumed"] = f"{report.resumed} cases come from an interrupted run of the same evaluation"
+    return facts
+
+
+def _judge(judge: JudgeUse | None) -> str:
+    if judge is None:
+        return "none; cases were checked without one"
+    read = judge.answers - judge.unreadable
+    share = f"{100 * read / judge.answers:.1f}%" if judge.answers else "none"
+    cost = "" if judge.cost_usd is None else f", ${judge.cost_usd:.4f}"
+    return (
+        f"{judge.model}, rubric {', '.join(judge.rubrics) or 'none'}; {judge.judgements} judgements, "
+        f"{read} of {judge.answers} answers could be read ({share}), {judge.lost} judgements lost{cost}"
+    )

@@ -1,0 +1,50 @@
+"""What may be said of a difference: a ranking only where the cases were enough to show one of that size."""
+
+from journeyman.records import PairedDifference
+from journeyman.records.evaluation import SliceDifference, VersusReport
+from journeyman.statistics import detectable_difference
+
+FALSE_DISCOVERIES = 0.05
+"""The share of false discoveries among the slices that are called better or worse."""
+
+
+def smallest_detectable(fixed: int, broken: int, cases: int) -> float:
+    """The smallest difference that so many cases show four times of five, at the disagreement that was seen."""
+    # One disagreement more than seen: with none at all, the formula would promise that anything shows.
+    return detectable_difference(cases, min(1.0, (fixed + broken + 1) / cases))
+
+
+def verdict(difference: PairedDifference, cases: int) -> str:
+    """`better`, `worse`, or in words why neither is said."""
+    interval = difference.difference
+    smallest = smallest_detectable(difference.fixed, difference.broken, cases)
+    return _said(interval.estimate, interval.low, interval.high, smallest)
+
+
+def versus_verdict(report: VersusReport) -> str:
+    """The same for wins and losses head to head."""
+    if report.net is None:
+        return "not ranked: nothing was judged"
+    judged = report.wins + report.ties + report.losses
+    return _said(
+        report.net.estimate, report.net.low, report.net.high, smallest_detectable(report.wins, report.losses, judged)
+    )
+
+
+def slice_verdict(difference: SliceDifference) -> str:
+    """Of a slice: after the correction for how many slices there are."""
+    if difference.adjusted_p > FALSE_DISCOVERIES:
+        return "not distinguishable"
+    return "better" if difference.difference.estimate > 0 else "worse"
+
+
+def _said(estimate: float, low: float, high: float, smallest: float) -> str:
+    if low <= 0 <= high:
+        return f"not distinguishable: these cases show differences from {100 * smallest:.1f} points on"
+    if abs(estimate) < smallest:
+        leaning = "better" if estimate > 0 else "worse"
+        return (
+            f"not ranked: it leans {leaning}, but these cases reliably show only differences from "
+            f"{100 * smallest:.1f} points on"
+        )
+    return "better" if estimate > 0 else "worse"

@@ -6,7 +6,7 @@ What happened to a run is told by its events and its curves, in the store; its f
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -191,7 +191,7 @@ def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter | Tr
     from journeyman.training.threads import use_threads
 
     use_threads(run.machine["threads"])
-    with stopping_in_order() as check_stop:
+    with stopping_in_order() as check_stop, _helped(settings, store, run):
         trainer = prepare(settings, store, run)
 
         def record(report: "StepReport") -> None:
@@ -256,6 +256,15 @@ def _given(settings: Settings, store: Store, run: Run) -> tuple[list[Row], Path,
         "teacher": find_model(settings, config.teacher) if isinstance(config, DistillConfig) else None,
     }
     return _sound_rows(find_dataset(store, config.dataset)), find_model(settings, config.base), folders
+
+
+def _helped(settings: Settings, store: Store, run: Run) -> AbstractContextManager[None]:
+    """The run's other processes, while inside."""
+    from journeyman.training.processes import Task, helped
+
+    _, model, folders = _given(settings, store, run)
+    rows = find_dataset(store, config_of(run).dataset).path
+    return helped(Task.of(run, rows, model, folders), config_of(run).processes)
 
 
 def _check_model_name(settings: Settings, name: str) -> None:

@@ -92,7 +92,7 @@ def test_every_option_is_documented_and_no_other() -> None:
     ("line", "complaint"),
     [
         ("journeyman promote support bank-1", None),
-        ("journeyman promote support", "target"),
+        ("journeyman promote", "alias"),
         ("journeyman promote support bank-1 too-much", "too-much"),
         ("journeyman promote --forse x support bank-1", "--forse"),
         ("journeyman promotion", "no command"),

@@ -1,16 +1,17 @@
 """A client that costs little: sends the same request over kept connections, in a closed loop or at a fixed pace.
 
-`python -m gateway_parts.load --port P [--connections N] [--rate R] [--seconds S] [--stream] [--pid PID]`
-prints one JSON object: calls, calls a second, latencies in milliseconds (at a pace: from the moment at which the call
-was due), and CPU microseconds a call of the process PID, from /proc.
+`python -m gateway_parts.load --port P [--connections N] [--rate R] [--seconds S | --calls N] [--stream] [--pid PID]`
+prints one JSON object: calls, calls a second, milliseconds to the whole answer and to its first byte (at a pace: from
+the moment at which the call was due), and CPU microseconds a call of the process PID, from /proc.
 """
 
 import argparse
 import asyncio
 import json
+import math
 import os
 import time
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import uvicorn
 
@@ -87,28 +88,41 @@ class Client(asyncio.Protocol):
         await self._waiter
 
 
-async def closed_loop(port: int, request: bytes, connections: int, seconds: float) -> tuple[list[float], int]:
-    """Each connection sends its next request when it has the answer: latencies in seconds, and errors."""
+class Found(NamedTuple):
+    """Seconds to each call's whole answer, and to its first byte; and how many answers were errors."""
+
+    whole: list[float]
+    first: list[float]
+    errors: int
+
+
+async def closed_loop(port: int, request: bytes, connections: int, seconds: float, calls: int) -> Found:
+    """Each connection sends its next request when it has the answer, for so long, or (unless 0) so many altogether."""
     loop = asyncio.get_running_loop()
     clients = [(await loop.create_connection(Client, "127.0.0.1", port))[1] for _ in range(connections)]
-    latencies: list[float] = []
-    until = time.perf_counter() + seconds
+    whole: list[float] = []
+    first: list[float] = []
+    until, sent = math.inf if calls else time.perf_counter() + seconds, 0
 
     async def keep_asking(client: Client) -> None:
-        while (began := time.perf_counter()) < until:
+        nonlocal sent
+        while (began := time.perf_counter()) < until and (not calls or sent < calls):
+            sent += 1
             await client.ask(request)
-            latencies.append(time.perf_counter() - began)
+            whole.append(time.perf_counter() - began)
+            first.append(client.first - began)
 
     await asyncio.gather(*map(keep_asking, clients))
-    return latencies, sum(client.errors for client in clients)
+    return Found(whole, first, sum(client.errors for client in clients))
 
 
-async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> tuple[list[float], int]:
-    """Calls that are due at even distances, whatever became of those before: latencies from when each was due."""
+async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> Found:
+    """Calls that are due at even distances, whatever became of those before: seconds from when each was due."""
     loop = asyncio.get_running_loop()
     idle: list[Client] = [(await loop.create_connection(Client, "127.0.0.1", port))[1] for _ in range(8)]
     everybody = list(idle)
-    latencies: list[float] = []
+    whole: list[float] = []
+    first: list[float] = []
 
     async def one(due: float) -> None:
         if idle:
@@ -117,7 +131,8 @@ async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> t
             client = (await loop.create_connection(Client, "127.0.0.1", port))[1]
             everybody.append(client)
         await client.ask(request)
-        latencies.append(time.perf_counter() - due)
+        whole.append(time.perf_counter() - due)
+        first.append(client.first - due)
         idle.append(client)
 
     start, number, tasks = time.perf_counter() + 0.05, 0, set()
@@ -133,7 +148,7 @@ async def open_loop(port: int, request: bytes, rate: float, seconds: float) -> t
         task.add_done_callback(tasks.discard)
         number += 1
     await asyncio.gather(*tasks)
-    return latencies, sum(client.errors for client in everybody)
+    return Found(whole, first, sum(client.errors for client in everybody))
 
 
 def cpu_seconds(pid: int) -> float:
@@ -160,15 +175,16 @@ async def measure(options: argparse.Namespace) -> dict[str, Any]:
     before = cpu_seconds(options.pid) if options.pid else 0.0
     began = time.perf_counter()
     if options.rate:
-        latencies, errors = await open_loop(options.port, request, options.rate, options.seconds)
+        times = await open_loop(options.port, request, options.rate, options.seconds)
     else:
-        latencies, errors = await closed_loop(options.port, request, options.connections, options.seconds)
-    took = time.perf_counter() - began
-    latencies.sort()
-    found = {"calls": len(latencies), "errors": errors, "per_second": round(len(latencies) / took, 1)}
-    found |= {f"p{int(share * 100)}_ms": round(percentile(latencies, share) * 1e3, 3) for share in (0.5, 0.95, 0.99)}
+        times = await closed_loop(options.port, request, options.connections, options.seconds, options.calls)
+    took, calls = time.perf_counter() - began, len(times.whole)
+    found = {"calls": calls, "errors": times.errors, "per_second": round(calls / took, 1)}
+    for name, values in (("", sorted(times.whole)), ("first_", sorted(times.first))):
+        for share in (0.5, 0.95, 0.99):
+            found[f"{name}p{int(share * 100)}_ms"] = round(percentile(values, share) * 1e3, 3)
     if options.pid:
-        found["cpu_us"] = round((cpu_seconds(options.pid) - before) / len(latencies) * 1e6, 1)
+        found["cpu_us"] = round((cpu_seconds(options.pid) - before) / calls * 1e6, 1)
         found["resident_mb"] = round(resident_bytes(options.pid) / 1e6, 1)
     return found
 
@@ -179,6 +195,7 @@ if __name__ == "__main__":
     parser.add_argument("--connections", type=int, default=1)
     parser.add_argument("--rate", type=float, default=0.0)
     parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--calls", type=int, default=0)
     parser.add_argument("--stream", action="store_true")
     parser.add_argument("--pid", type=int, default=0)
     parser.add_argument("--model", default=MODEL)

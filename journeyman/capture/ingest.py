@@ -35,6 +35,8 @@ _LASTING_SECONDS = 2.0
 """A call that lasts longer is shown in the store before it ends."""
 _PAUSES = (0.1, 0.5, 2.0)
 _REPORT_SECONDS = 1.0
+_SYNC_SECONDS = 1.0
+"""About what the death of the machine may cost: so often raw calls are put on the disk itself."""
 _AWAY = (OSError, OperationalError, InterfaceError)
 """What a store raises that can take nothing now; anything else is about the records."""
 _PATIENCE_SECONDS = 60.0
@@ -44,6 +46,7 @@ _HOUR = 3600.0
 _DUE_SECONDS = 5.0
 
 log = logging.getLogger(__name__)
+
 
 class StoreDown(Exception):
     """The store takes nothing at all; what is in hand stays in the spool."""
@@ -72,7 +75,7 @@ class Ingester:
         self._refused_since: float | None = None
         self._counts = dict.fromkeys(("stored", "records", "killed", "erased", "damaged", "damaged_bytes", "aside"), 0)
         self._done_at = time.monotonic()
-        self._reported_at = 0.0
+        self._reported_at = self._synced_at = 0.0
         self._last_error: str | None = None
         self._lock: int | None = None
         self._chores_at = self._due_at = 0.0
@@ -96,6 +99,11 @@ class Ingester:
         self._add_due()
         self._put_batch()
         self._done_at, self._last_error = began, None
+        if began - self._synced_at > _SYNC_SECONDS:
+            # From here, as the writers must not wait for it.
+            self._synced_at = began
+            for tail in self._tails.values():
+                tail.sync()
         for writer, segments in by_writer.items():
             self._retire(writer, segments)
         self._do_chores()

@@ -1,5 +1,7 @@
 """Reads one segment as it grows: frames as soon as they are whole, damage when it is certain."""
 
+import contextlib
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +16,15 @@ class Tail:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.at = 0
+        self._synced = 0
+
+    def sync(self) -> None:
+        """Put on the disk itself what was read and may still be in the system's memory only."""
+        if self.at > self._synced:
+            at = self.at
+            with contextlib.suppress(FileNotFoundError), self.path.open("rb") as file:
+                os.fdatasync(file.fileno())
+            self._synced = at
 
     def read(self, *, complete: bool) -> Iterator[tuple[int, Frame | Damage]]:
         """What came since the last reading, each with the offset where its bytes begin.

@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 from rich.tree import Tree
 
+from journeyman.cli.export_adapter import export_command
 from journeyman.cli.thread import harmless
 from journeyman.config import Settings
 from journeyman.registry import adapters
@@ -16,6 +17,7 @@ from journeyman.registry.family import Branch, family_tree
 from journeyman.store.sql import open_store
 
 app = typer.Typer(help="See which adapters were trained.", no_args_is_help=True)
+app.command("export")(export_command)
 
 
 @app.command("list")

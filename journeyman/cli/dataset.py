@@ -51,7 +51,7 @@ def build(
     corrections: Annotated[bool, typer.Option(help="Learn the newest correction of a reply in its place.")] = True,
     rate: Annotated[float | None, typer.Option(help="Take only this share of the conversations.")] = None,
     near: Annotated[
-        float | None, typer.Option(help="Keep one of conversations that are at least this alike (0.5 to 1).")
+        float | None, typer.Option(help="Keep one of conversations that are at least this alike (0.7 to 1).")
     ] = None,
     prune: Annotated[
         list[str] | None, typer.Option(help="Text to remove from prompts, and from those of the adapter; repeatable.")
@@ -202,7 +202,9 @@ def _told(run: NodeRun) -> str:
         parts.append(f"{run.changed} changed")
     if run.tokens_saved:
         parts.append(f"{run.tokens_saved} prompt tokens saved")
-    if run.tokens:
+    if run.tokens and run.kind == "source":
+        parts.append(f"captured with {run.tokens} tokens ({_money(run.cost_usd)})")
+    elif run.tokens:
         parts.append(f"{run.asked} asked now ({_money(run.spent_usd)}); answers in all: {_money(run.cost_usd)}")
     parts += [f"{times} left out: {harmless(reason)}" for reason, times in run.left_out.items()]
     errors = "".join(f"\n    {harmless(error)}" for error in run.errors)

@@ -9,15 +9,17 @@ from typing import Annotated
 import typer
 
 from journeyman import __version__
-from journeyman.cli import adapters, dataset, feedback, keys, models, traces, train, usage
+from journeyman.cli import adapters, dataset, feedback, keys, models, template, traces, train, usage
 from journeyman.cli.demo import demo_command
 from journeyman.cli.eval import eval_command
 from journeyman.cli.forget import forget_command
 from journeyman.cli.ingest import ingest_command
+from journeyman.cli.payback import payback_command
 from journeyman.cli.promote import aliases_command, promote_command, rollback_command
 from journeyman.cli.transfer import app as export_app
 from journeyman.cli.transfer import import_command
 from journeyman.cli.up import up
+from journeyman.cli.versus import versus_command
 from journeyman.errors import JourneymanError
 
 INTERRUPTED = 130
@@ -42,8 +44,11 @@ app.command("import")(import_command)
 app.add_typer(export_app, name="export")
 app.command("forget")(forget_command)
 app.add_typer(dataset.app, name="dataset")
+app.add_typer(template.app, name="template")
 app.add_typer(train.app, name="train")
 app.command("eval")(eval_command)
+app.command("versus")(versus_command)
+app.command("payback")(payback_command)
 app.add_typer(adapters.app, name="adapters")
 app.command("promote")(promote_command)
 app.command("rollback")(rollback_command)

@@ -74,10 +74,7 @@ def histogram(sizes: Sequence[int]) -> list[Bucket]:
     while edges[-1] <= max(sizes):
         edges.append(edges[-1] + width)
         width *= 2
-    return [
-        Bucket(begin, end, sum(begin <= size < end for size in sizes))
-        for begin, end in pairwise(edges)
-    ]
+    return [Bucket(begin, end, sum(begin <= size < end for size in sizes)) for begin, end in pairwise(edges)]
 
 
 def bar(rows: int, most: int) -> str:

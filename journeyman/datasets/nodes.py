@@ -20,13 +20,14 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from journeyman.datasets.near import LEAST
 from journeyman.datasets.pruning import check_rules
 from journeyman.errors import InvalidInput
 from journeyman.records import Filter, Frozen
 from journeyman.records.dataset import NodeKind
 
 Share = Annotated[float, Field(gt=0, le=1)]
-Likeness = Annotated[float, Field(ge=0.5, le=1)]
+Likeness = Annotated[float, Field(ge=LEAST, le=1)]
 Names = Annotated[
     tuple[str, ...], BeforeValidator(lambda given: (given,) if isinstance(given, str) else given), Field(min_length=1)
 ]
@@ -228,6 +229,7 @@ def parse_graph(tables: dict[str, Any], folder: Path = Path(), text: str = "", t
             if name in nodes:
                 raise InvalidInput(f"{title}: two nodes are called {name!r}; every name may be used once")
             nodes[name] = _read(KINDS[kind], settings, f"{title}: [{kind}.{name}]")
+    _refuse_unknown_inputs(nodes, title)
     output = _output(tables.get("dataset", {}), nodes, title)
     return Graph(nodes=_in_order(nodes, output, title), output=output, folder=folder, text=text)
 
@@ -235,6 +237,16 @@ def parse_graph(tables: dict[str, Any], folder: Path = Path(), text: str = "", t
 def digest(*parts: Any) -> str:
     """16 hex digits that stand for these values."""
     return hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _refuse_unknown_inputs(nodes: dict[str, Node], title: str) -> None:
+    for name, node in nodes.items():
+        for each in node.inputs:
+            if each not in nodes:
+                known = ", ".join(nodes)
+                raise InvalidInput(
+                    f"{title}: [{node.kind}.{name}] reads {each!r}, which is not defined; there is: {known}"
+                )
 
 
 def _output(settings: dict[str, Any], nodes: dict[str, Node], title: str) -> Output:
@@ -251,24 +263,24 @@ def _output(settings: dict[str, Any], nodes: dict[str, Node], title: str) -> Out
 
 
 def _in_order(nodes: dict[str, Node], output: Output, title: str) -> dict[str, Node]:
-    """The nodes that the output needs, inputs first. InvalidInput for unknown inputs, circles and unused nodes."""
+    """The nodes, inputs first. InvalidInput for circles, and for nodes that the output does not need."""
     ordered: dict[str, Node] = {}
     under_way: list[str] = []
 
-    def visit(name: str, reader: str) -> None:
+    def visit(name: str) -> None:
         if name in ordered:
             return
         if name not in nodes:
-            raise InvalidInput(f"{title}: {reader} reads {name!r}, which is not defined; there is: {', '.join(nodes)}")
+            raise InvalidInput(f"{title}: [dataset] reads {name!r}, which is not defined; there is: {', '.join(nodes)}")
         if name in under_way:
             raise InvalidInput(f"{title}: {' → '.join([*under_way, name])} is a circle; a node cannot read itself")
         under_way.append(name)
         for each in nodes[name].inputs:
-            visit(each, f"[{nodes[name].kind}.{name}]")
+            visit(each)
         ordered[under_way.pop()] = nodes[name]
 
     for name in output.inputs:
-        visit(name, "[dataset]")
+        visit(name)
     unused = [name for name in nodes if name not in ordered]
     if unused:
         raise InvalidInput(f"{title}: nothing reads {', '.join(unused)}; use it, or remove it")

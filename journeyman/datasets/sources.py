@@ -28,11 +28,32 @@ class Thread(NamedTuple):
 
 
 class Taken(NamedTuple):
-    """Rows of captured calls, how many calls matched, and how many are left out, by the reason."""
+    """Rows of captured calls, how many calls matched, and how many are left out, by the reason.
+
+    `tokens` and `cost_usd` are those of all calls that matched, as they were captured; None when a price is unknown.
+    """
 
     rows: list[Row]
     matched: int
     left_out: Counter[str]
+    tokens: int = 0
+    cost_usd: float | None = 0.0
+
+
+class _Bill:
+    """Adds up what calls took and cost."""
+
+    def __init__(self) -> None:
+        self.calls, self.tokens = 0, 0
+        self.cost_usd: float | None = 0.0
+
+    def add(self, exchange: Exchange) -> None:
+        self.calls += 1
+        self.tokens += exchange.usage.total_tokens
+        if self.cost_usd is None or exchange.cost_usd is None:
+            self.cost_usd = None
+        else:
+            self.cost_usd += exchange.cost_usd
 
 
 def take_calls(
@@ -42,7 +63,7 @@ def take_calls(
 
     The calls of one conversation become one row, the last and longest; where it forked, one row per branch.
     """
-    matched, threads, left_out = _threads(store, where, corrections)
+    bill, threads, left_out = _threads(store, where, corrections)
     if rate < 1:
         sampled = [thread for thread in threads if _place(seed, thread.conversation) < rate]
         left_out["not in the sample"] = len(threads) - len(sampled)
@@ -54,7 +75,7 @@ def take_calls(
             rows.append(_row(thread))
         else:
             left_out[problem] += 1
-    return Taken(rows, matched, +left_out)
+    return Taken(rows, bill.calls, +left_out, bill.tokens, bill.cost_usd)
 
 
 def complete_only(where: Filter) -> Filter:
@@ -85,15 +106,15 @@ def erased_ids(store: Store) -> set[str]:
     return ids
 
 
-def _threads(store: Store, where: Filter, corrections: Corrections | None) -> tuple[int, list[Thread], Counter[str]]:
-    """How many exchanges match, what can be learned from them, newest first, and how many are left out, and why."""
-    matched, threads, problems = 0, [], Counter[str]()
+def _threads(store: Store, where: Filter, corrections: Corrections | None) -> tuple[_Bill, list[Thread], Counter[str]]:
+    """What the matching exchanges cost, what can be learned from them, newest first, and what is left out, and why."""
+    bill, threads, problems = _Bill(), [], Counter[str]()
     corrected: set[tuple[str, str]] = set()
     own_calls_too = "tags.stage" in where.fields()
     for exchange in matching(store, where):
         if exchange.tags.get("stage") == STAGE["stage"] and not own_calls_too:
             continue
-        matched += 1
+        bill.add(exchange)
         correction = corrections.of(exchange) if corrections else None
         reply = correction or exchange.reply
         if reply is None:
@@ -107,7 +128,7 @@ def _threads(store: Store, where: Filter, corrections: Corrections | None) -> tu
                 corrected.add((thread.conversation, given))
     kept = [thread for thread in threads if corrected.isdisjoint((thread.conversation, said) for said in thread.hashes)]
     problems["it goes on from a reply that was corrected"] = len(threads) - len(kept)
-    return matched, kept, problems
+    return bill, kept, problems
 
 
 def _thread(exchange: Exchange, reply: Message) -> Thread:

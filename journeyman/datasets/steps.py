@@ -102,7 +102,8 @@ def _source(node: SourceNode, step: Step) -> tuple[list[Row], NodeRun]:
     corrections = Corrections(step.means.store) if node.corrections else None
     where = complete_only(Filter.parse(node.where))
     taken = take_calls(step.means.store, where, rate=node.rate, seed=node.seed, corrections=corrections)
-    return step.account(node, taken.rows, taken.left_out, given=taken.matched)
+    bill = {"tokens": taken.tokens, "cost_usd": taken.cost_usd}
+    return step.account(node, taken.rows, taken.left_out, given=taken.matched, **bill)
 
 
 def _import(node: ImportNode, step: Step) -> tuple[list[Row], NodeRun]:

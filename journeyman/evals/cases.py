@@ -12,16 +12,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
 from journeyman.evals.checks import Check, Judged, prepare, run_check
-from journeyman.evals.judge import Judge
+from journeyman.evals.judge import Judge, rubric_hash
 from journeyman.records import Message, Scenario, Score, Tool
 
 _SETTINGS = "suite.toml"
-_CHECKS = TypeAdapter(list[Check])
 
 
 class Case(BaseModel):
@@ -42,7 +41,10 @@ class Case(BaseModel):
 
 
 class CaseSuite:
-    """Cases as a suite of one-turn episodes; `judge` answers for the checks that need one."""
+    """Cases as a suite of one-turn episodes; `judge` answers for the checks that need one.
+
+    `folder` is where the files of code checks lie.
+    """
 
     def __init__(self, name: str, cases: Sequence[Case], folder: Path, judge: Judge | None = None) -> None:
         self.name, self.folder, self.judge = name, folder, judge
@@ -55,12 +57,27 @@ class CaseSuite:
     @property
     def needs_judge(self) -> bool:
         """Whether some check cannot be carried out without a judge."""
-        return any(isinstance(check, Judged) for case in self._cases.values() for check in checks_of(case))
+        return bool(self.rubrics)
 
     @property
     def unchecked(self) -> list[str]:
         """Cases without a check: they can be compared head to head, but cannot be passed or failed."""
         return [id for id, case in self._cases.items() if not checks_of(case)]
+
+    @property
+    def rubrics(self) -> set[str]:
+        """The hashes of what a judge is asked to go by."""
+        checks = (check for case in self._cases.values() for check in checks_of(case))
+        return {rubric_hash(check.rubric) for check in checks if isinstance(check, Judged)}
+
+    def judged_by(self, judge: Judge) -> "CaseSuite":
+        """The same cases with a judge for the checks that need one."""
+        return CaseSuite(self.name, list(self._cases.values()), self.folder, judge)
+
+    def without_checks(self) -> "CaseSuite":
+        """The same conversations, for a comparison that asks no check."""
+        bare = [case.model_copy(update={"check": None}) for case in self._cases.values()]
+        return CaseSuite(self.name, bare, self.folder)
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """At most `count` cases of `split`, chosen by `seed` where there are more, in the order of the files."""
@@ -95,17 +112,13 @@ class CaseEnvironment:
     async def step(self, reply: Message) -> Observation:
         """Carry out the checks, in order, until one fails."""
         written = self._case.model_dump(mode="json", by_alias=True)
-        passed, reason, by = True, "", "check"
         for check in checks_of(self._case):
-            passed, reason = await run_check(
-                check, reply, self._case.messages, written, self._folder, self._judge
-            )
+            passed, reason = await run_check(check, reply, self._case.messages, written, self._folder, self._judge)
             by = self._judge.model if isinstance(check, Judged) and self._judge else check.type
+            told = reason if isinstance(check, Judged) or not passed else "passed"
+            self._scores = (Score(name="success", value=float(passed), reason=told, by=by),)
             if not passed:
                 break
-        if checks_of(self._case):
-            told = reason if not passed or by not in ("exact", "regex", "numeric", "json_schema", "tool_calls") else "passed"
-            self._scores = (Score(name="success", value=float(passed), reason=told or "passed", by=by),)
         return Observation(done=True)
 
     def fork(self, n: int) -> "Sequence[CaseEnvironment]":
@@ -127,36 +140,39 @@ def checks_of(case: Case) -> list[Check]:
     return case.check if isinstance(case.check, list) else [case.check]
 
 
-def load_cases(path: Path, judge: Judge | None = None) -> CaseSuite:
+def load_cases(path: Path) -> CaseSuite:
     """Read a suite. InvalidInput names the file and the line of a case that cannot be used; then nothing is loaded."""
-    folder = path if path.is_dir() else path.parent
-    name, cases, seen = path.stem, list[Case](), dict[str, str]()
+    if not path.exists():
+        raise InvalidInput(f"there is no {path}; a suite is a .jsonl or .toml file, or a folder of such files")
     if path.is_dir():
-        name, default = path.resolve().name, None
-        if (path / _SETTINGS).is_file():
-            name, default, _ = _toml(path / _SETTINGS, name)
+        settings = path / _SETTINGS
+        name, default, _ = _toml(settings) if settings.is_file() else (None, None, None)
         files = sorted(each for each in path.iterdir() if each.suffix in (".jsonl", ".toml"))
+        written = [row for file in files for row in _rows(file, default)[1]]
     else:
-        default, files = None, [path]
-    for file in files:
-        if file.suffix == ".toml":
-            own_name, own_default, rows = _toml(file, name)
-            name = own_name if not path.is_dir() else name
-            written: Iterator[tuple[str, object]] = ((f"{file}, case {at}", row) for at, row in enumerate(rows, 1))
-        else:
-            own_default, written = None, _lines(file)
-        for where, row in written:
-            case = _case(row, where, own_default if own_default is not None else default)
-            if case.id in seen:
-                raise InvalidInput(
-                    f"{where}: the id {case.id!r} is already that of {seen[case.id]}; give each case an id of its own, "
-                    "or none. Nothing was evaluated"
-                )
-            seen[case.id] = where
-            cases.append(case)
+        name, written = _rows(path, None)
+    cases, seen = list[Case](), dict[str, str]()
+    for where, row, check in written:
+        case = _case(row, where, check)
+        if case.id in seen:
+            raise InvalidInput(
+                f"{where}: the id {case.id!r} is already that of {seen[case.id]}; give each case an id of its own, "
+                "and none twice. Nothing was evaluated"
+            )
+        seen[case.id] = where
+        cases.append(case)
     if not cases:
         raise InvalidInput(f"{path} holds no cases; a suite is a .jsonl or .toml file, or a folder of such files")
-    return CaseSuite(name, cases, folder, judge)
+    return CaseSuite(name or path.resolve().stem, cases, path if path.is_dir() else path.parent)
+
+
+def _rows(file: Path, default: object) -> tuple[str | None, list[tuple[str, object, object]]]:
+    """The suite's name where the file says it, and for each case where it stands, itself, and its check by default."""
+    if file.suffix != ".toml":
+        return None, [(where, row, default) for where, row in _lines(file)]
+    name, own, rows = _toml(file)
+    check = default if own is None else own
+    return name, [(f"{file}, case {number}", row, check) for number, row in enumerate(rows, 1)]
 
 
 def _case(row: object, where: str, default: object) -> Case:
@@ -185,7 +201,7 @@ def _identity(case: Case, folder: Path) -> dict[str, Any]:
     return data | {"check": [prepare(check, folder) for check in checks_of(case)]}
 
 
-def _toml(file: Path, name: str) -> tuple[str, object, list[object]]:
+def _toml(file: Path) -> tuple[str | None, object, list[object]]:
     try:
         found = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as problem:
@@ -196,7 +212,8 @@ def _toml(file: Path, name: str) -> tuple[str, object, list[object]]:
             f"{file}: a suite has `name`, `check` and `[[cases]]`; what is {', '.join(sorted(unknown)) or 'cases'}? "
             "Nothing was evaluated"
         )
-    return str(found.get("name", name)), found.get("check"), found.get("cases", [])
+    name = found.get("name")
+    return None if name is None else str(name), found.get("check"), found.get("cases", [])
 
 
 def _lines(file: Path) -> Iterator[tuple[str, object]]:

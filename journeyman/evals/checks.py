@@ -5,6 +5,7 @@ is an error of the case, not a verdict.
 """
 
 import hashlib
+import importlib
 import importlib.util
 import json
 import math
@@ -128,7 +129,9 @@ class ToolCalls(_Check):
     def holds(self, reply: Message) -> Outcome:
         """Whether each call has its match."""
         made = [(each.function.name, _parsed(each.function.arguments)) for each in reply.tool_calls or ()]
-        told = ", ".join(f"{name}({json.dumps(arguments)})" for name, arguments in made) or f"none: {_short(reply.text)}"
+        told = (
+            ", ".join(f"{name}({json.dumps(arguments)})" for name, arguments in made) or f"none: {_short(reply.text)}"
+        )
         if len(made) != len(self.calls):
             return False, f"expected {len(self.calls)} tool calls, got {told}"
         if self.in_order:
@@ -178,7 +181,12 @@ Check = Annotated[
 
 
 async def run_check(
-    check: Check, reply: Message, conversation: Sequence[Message], case: dict[str, Any], folder: Path, judge: Judge | None
+    check: Check,
+    reply: Message,
+    conversation: Sequence[Message],
+    case: dict[str, Any],
+    folder: Path,
+    judge: Judge | None,
 ) -> Outcome:
     """Whether `reply` to `conversation` passes; InvalidInput when there is no judge for a check that needs one."""
     if isinstance(check, Judged):
@@ -202,7 +210,7 @@ def _outcome(found: object, check: Code) -> Outcome:
 
 def _validator(schema: dict[str, Any]) -> Any:
     try:
-        import jsonschema
+        jsonschema: Any = importlib.import_module("jsonschema")
     except ImportError as problem:
         raise InvalidInput(
             "a check with a JSON Schema needs the package jsonschema: pip install jsonschema. Nothing was evaluated"
@@ -247,7 +255,8 @@ def _all_matched(wanted: Sequence[ExpectedCall], made: Sequence[tuple[str, Any]]
     if not wanted:
         return True
     return any(
-        wanted[0].fits(*each) and _all_matched(wanted[1:], [*made[:at], *made[at + 1 :]]) for at, each in enumerate(made)
+        wanted[0].fits(*each) and _all_matched(wanted[1:], [*made[:at], *made[at + 1 :]])
+        for at, each in enumerate(made)
     )
 
 

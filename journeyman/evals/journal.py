@@ -44,6 +44,8 @@ class Journal:
         self.finished: dict[tuple[str, str], Finished] = {}
         self.duels: dict[str, Duel] = {}
         self.resumed = 0
+        self.spent = 0.0
+        """US dollars that the evaluation has cost so far, over all its runs; whoever plays keeps it up to date."""
         self.path: Path | None = None
         self._folder, self._fresh = folder, fresh
         self._file: BinaryIO | None = None
@@ -58,7 +60,7 @@ class Journal:
         digest = hashlib.sha256(json.dumps(identity, sort_keys=True, default=str).encode()).hexdigest()[:12]
         self._folder.mkdir(parents=True, exist_ok=True)
         self.path = self._folder / f"{name}-{digest}.unfinished.jsonl"
-        self._file = open(self.path, "a+b")
+        self._file = self.path.open("a+b")
         try:
             if fcntl is not None:
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +77,7 @@ class Journal:
     def add(self, finished: Finished) -> None:
         """Keep a finished case; it is on the disk when this returns."""
         self.finished[finished.model, finished.result.scenario_id] = finished
-        self._write({"finished": finished.model_dump(mode="json")})
+        self._write({"finished": finished.model_dump(mode="json"), "spent": self.spent})
 
     def add_unkept(self, finished: Finished) -> None:
         """Count a case now, but play it again when this evaluation is interrupted and goes on."""
@@ -131,6 +133,7 @@ class Journal:
         else:
             finished = Finished.model_validate(line["finished"])
             self.finished[finished.model, finished.result.scenario_id] = finished
+            self.spent = float(str(line["spent"]))
 
     def _write(self, line: dict[str, object]) -> None:
         if self._file is None:

@@ -10,6 +10,7 @@ from statistics import fmean
 from journeyman.engines.engine import Engine
 from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput
+from journeyman.evals.cases import CaseSuite
 from journeyman.evals.journal import Finished, Journal
 from journeyman.evals.judge import Judge
 from journeyman.evals.metering import Ceiling
@@ -56,45 +57,34 @@ async def evaluate(
 
     The first model is the baseline that the others are compared with; `every_pair` compares each with each.
     `priced_as` names, for models without a price of their own, those whose price applies (an adapter's base, then the
-    adapter's own names). `judge` is the one that the suite asks. `ceiling_usd` ends the evaluation before it costs
-    more, judge included. A `journal` with a folder lets an interrupted evaluation go on; `stands_for` says what each
-    name answers as now, so that an alias that has moved on since is not taken for the same model.
+    adapter's own names). `judge` answers for the checks of a CaseSuite that need one. `ceiling_usd` ends the
+    evaluation before it costs more, judge included. A `journal` with a folder lets an interrupted evaluation go on;
+    `stands_for` says what each name answers as now: an alias that has moved on is not taken for the same model.
     """
     check_request(models, count, concurrency, priced_as or {})
     found = find_prices(prices or PriceList(), models, priced_as or {}, ceiling_usd)
-    scenarios = suite.scenarios(split, count, seed)
-    _refuse_unchecked(suite, scenarios)
     journal, ceiling = journal or Journal(), Ceiling(ceiling_usd)
-    cases = suite_hash(scenarios)
-    asked = judge.model if judge else None
-    identity = [suite.name, cases, split, seed, sampling.wire(), asked, {m: (stands_for or {}).get(m) for m in models}]
+    suite = _with_judge(suite, judge, ceiling)
+    scenarios = _checked(suite, suite.scenarios(split, count, seed))
+    cases, names = suite_hash(scenarios), {model: (stands_for or {}).get(model) for model in models}
+    identity = [suite.name, cases, split, seed, sampling.wire(), judge and judge.model, names]
     journal.open(f"{suite.name}-eval", identity)
-    play = Play(
-        suite, engine, sampling, concurrency, journal, ceiling, found, retries, on_progress or (lambda *_: None)
-    )
-    if judge is not None:
-        judge.on_cost = ceiling.judged
+    play = Play(suite, engine, sampling, concurrency, journal, ceiling, found, retries, on_progress or _nobody)
     await play.all(models, scenarios)
-    common = [scenario for scenario in scenarios if all(journal.of(model, scenario.id) for model in models)]
-    if not common:
-        raise InvalidInput(
-            f"the ceiling of ${ceiling_usd:g} was reached before every model had met one case (${ceiling.spent:.4f} "
-            "spent); what was finished is kept. Raise the ceiling and run the same command to go on"
-        )
-    reports = [_summary(model, _finished(journal, model, common)) for model in models]
-    pairs = list(combinations(reports, 2) if every_pair else ((reports[0], other) for other in reports[1:]))
+    reports = _measured(journal, models, scenarios, ceiling)
+    pairs = [(one, base) for base, one in combinations(reports, 2) if every_pair or base is reports[0]]
     return EvalReport(
         at=journal.at,  # an alias or a name that moves on later does not change what was measured
         suite=suite.name,
-        suite_hash=suite_hash(common),
+        suite_hash=cases,
         seed=seed,
         split=split,
         sampling=sampling,
         concurrency=concurrency,
         models=tuple(reports),
-        differences=tuple(compare(other, baseline) for baseline, other in pairs),
-        slices=tuple(each for baseline, other in pairs for each in compare_slices(other, baseline)),
-        judge=judge.use() if judge and judge.judgements else None,
+        differences=tuple(compare(*pair) for pair in pairs),
+        slices=tuple(each for pair in pairs for each in compare_slices(*pair)),
+        judge=judge.use() if judge else None,
         machine=describe_machine(),
         prices_as_of=AS_OF,
         prices=_prices(found, judge),
@@ -105,13 +95,50 @@ async def evaluate(
     )
 
 
-def _refuse_unchecked(suite: Suite, scenarios: Sequence[Scenario]) -> None:
-    unchecked = set(getattr(suite, "unchecked", ())) & {scenario.id for scenario in scenarios}
+def _measured(
+    journal: Journal, models: Sequence[str], scenarios: Sequence[Scenario], ceiling: Ceiling
+) -> list[ModelReport]:
+    """Each model over the cases that all of them have met."""
+    common = [scenario for scenario in scenarios if all(journal.of(model, scenario.id) for model in models)]
+    if not common:
+        raise InvalidInput(
+            f"the ceiling of ${ceiling.usd or 0:g} was reached before every model had met one case "
+            f"(${ceiling.spent:.4f} spent); what was finished is kept. Raise it and run the same command to go on"
+        )
+    return [_summary(model, _finished(journal, model, common)) for model in models]
+
+
+def _nobody(model: str, done: int, total: int) -> None:
+    """Listens to progress where nobody does."""
+
+
+def _with_judge(suite: Suite, judge: Judge | None, ceiling: Ceiling) -> Suite:
+    """The suite with the judge that its cases need; a judge that nobody would ask is refused."""
+    needed = isinstance(suite, CaseSuite) and suite.needs_judge
+    if judge is None:
+        if needed:
+            raise InvalidInput(f"cases of {suite.name} have a rubric for a judge: name one (--judge MODEL)")
+        return suite
+    if not isinstance(suite, CaseSuite) or not needed:
+        raise InvalidInput(f"no case of {suite.name} asks for a judge; leave it out (--judge)")
+    if ceiling.usd is not None and judge.price is None:
+        raise InvalidInput(
+            f"a cost ceiling needs prices, and the judge {judge.model} has none; give one in the settings"
+        )
+    judge.rubrics |= suite.rubrics
+    judge.on_cost = ceiling.judged
+    return suite.judged_by(judge)
+
+
+def _checked(suite: Suite, scenarios: Sequence[Scenario]) -> Sequence[Scenario]:
+    """The same scenarios, if each of them can be passed or failed."""
+    unchecked = set(suite.unchecked if isinstance(suite, CaseSuite) else ()) & {each.id for each in scenarios}
     if unchecked:
         raise InvalidInput(
             f"{len(unchecked)} cases of suite {suite.name} have no check, such as {min(unchecked)}; give them one, or "
             "compare two models with `journeyman versus`, which needs none. Nothing was evaluated"
         )
+    return scenarios
 
 
 def _prices(found: Mapping[str, Price | None], judge: Judge | None) -> dict[str, str]:

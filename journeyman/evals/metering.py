@@ -1,8 +1,8 @@
-"""Counts what an evaluation uses while it runs: tokens and retries of each conversation, and money against a ceiling."""
+"""Counts what an evaluation uses: tokens and retries of each conversation, and money against a ceiling."""
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from journeyman.engines.engine import Engine, Reply
 from journeyman.errors import InvalidInput, Overloaded, UpstreamFailed
@@ -87,6 +87,12 @@ class Ceiling:
         self._reserved -= reserved
         self.spent += cost or 0.0
         self._dearest[model] = max(self._dearest.get(model, 0.0), cost or 0.0)
+
+    def resume(self, spent: float, costs: Iterable[tuple[str, float | None]]) -> None:
+        """Go on from what an interrupted run had spent; `costs` are those of its cases, by model."""
+        self.spent = spent
+        for model, cost in costs:
+            self._dearest[model] = max(self._dearest.get(model, 0.0), cost or 0.0)
 
     def judged(self, cost: float) -> None:
         """A judge has answered once."""

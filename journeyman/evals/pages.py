@@ -68,6 +68,42 @@ def provenance(report: EvalReport | VersusReport) -> dict[str, str]:
     return facts
 
 
+def warnings(report: EvalReport) -> list[str]:
+    """What must be read before the numbers."""
+    told = []
+    if report.left:
+        left = ", ".join(f"{count} cases of {model}" for model, count in report.left.items())
+        told.append(f"The cost ceiling was reached; not measured: {left}.")
+    if report.judge and report.judge.model in {model.model for model in report.models}:
+        told.append(f"{report.judge.model} judged its own answers, too; judges prefer their own.")
+    return told
+
+
+def caveats(report: VersusReport) -> dict[str, str]:
+    """What a reader must know before believing a judge: order, length, and what it could not judge."""
+    judged = report.wins + report.ties + report.losses
+    told = {
+        "orders that disagreed": f"{report.disagreements} of {judged} pairs, counted as ties",
+        "unjudged": f"{report.unjudged} pairs, left out of every number",
+        "p": f"{report.p:.3g} (McNemar, wins against losses)",
+    }
+    if report.first_place is not None:
+        told["answer shown first won"] = (
+            f"{percent(report.first_place)} of the decided verdicts; far from 50%, the judge goes by the order"
+        )
+    lengths = [sum(duel.lengths[side] for duel in report.duels) / max(1, len(report.duels)) for side in (0, 1)]
+    told["mean length"] = f"{lengths[0]:,.0f} and {lengths[1]:,.0f} characters"
+    if report.equal_length is None:
+        told["at equal length"] = "not said: that takes twenty judged pairs"
+    else:
+        share = (report.wins + report.ties / 2) / judged
+        told["at equal length"] = (
+            f"{percent(report.equal_length)} would be won, ties counted half, by a regression on the lengths; as the "
+            f"answers are, it is {100 * share:.1f}%. If the two differ much, it is length that wins"
+        )
+    return told
+
+
 def _money_and_time(report: EvalReport) -> dict[str, str]:
     facts = {}
     if report.spent_usd is not None:
@@ -79,7 +115,8 @@ def _money_and_time(report: EvalReport) -> dict[str, str]:
     retried = {model.model: model.retries for model in report.models if model.retries}
     facts["retries"] = ", ".join(f"{model}: {count}" for model, count in retried.items()) or "none"
     if report.resumed:
-        facts["resumed"] = f"{report.resumed} cases come from an interrupted run of the same evaluation"
+        judged = "; the judge's numbers are those of the last run" if report.judge else ""
+        facts["resumed"] = f"{report.resumed} cases come from an interrupted run of the same evaluation{judged}"
     return facts
 
 

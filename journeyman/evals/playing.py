@@ -45,6 +45,8 @@ class Play:
         self._meter = MeteredEngine(self.engine, self.retries)
         self._numbers = {model: count_from(1) for model in models}
         self._total = len(scenarios)
+        known = self.journal.finished.values()
+        self.ceiling.resume(self.journal.spent, ((each.model, each.result.cost_usd) for each in known))
         for model in models:
             if not any(self.journal.of(model, scenario.id) for scenario in scenarios):
                 first = await self._play(model, scenarios[:1])
@@ -91,10 +93,9 @@ class Play:
         usage, price = self._meter.usage(trajectory.session), self.prices[model]
         cost = None if price is None else price.usd(usage)
         self.ceiling.settle(model, reserved, cost)
+        self.journal.spent = self.ceiling.spent
         result = _result(scenario, trajectory, cost, self._meter.retries(trajectory.session))
-        finished = Finished(
-            model=model, result=result, latencies=trajectory.latencies, messages=trajectory.messages
-        )
+        finished = Finished(model=model, result=result, latencies=trajectory.latencies, messages=trajectory.messages)
         # What a provider failed at says nothing of the model: whoever goes on later should ask again.
         keep = self.journal.add_unkept if (trajectory.error or "").startswith("UpstreamFailed") else self.journal.add
         keep(finished)

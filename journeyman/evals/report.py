@@ -8,11 +8,11 @@ from journeyman.errors import DiskFull
 from journeyman.evals.html import to_html
 from journeyman.evals.journal import Finished
 from journeyman.evals.junit import to_junit
-from journeyman.evals.pages import money, percent, points, provenance, seconds, table
+from journeyman.evals.pages import caveats, money, percent, points, provenance, seconds, table, warnings
 from journeyman.evals.slices import by_slice
 from journeyman.evals.verdicts import slice_verdict, verdict, versus_verdict
 from journeyman.evals.versus_page import versus_to_html
-from journeyman.records import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
+from journeyman.records import CaseResult, EvalReport, ModelReport, PairedDifference
 from journeyman.records.evaluation import SliceDifference, VersusReport
 from journeyman.statistics import proportion
 from journeyman.store.store import Store
@@ -21,9 +21,7 @@ Transcripts = Mapping[tuple[str, str], Finished]
 """By model and case."""
 
 
-def save(
-    report: EvalReport, store: Store, folder: Path, transcripts: Transcripts | None = None
-) -> tuple[Path, Path]:
+def save(report: EvalReport, store: Store, folder: Path, transcripts: Transcripts | None = None) -> tuple[Path, Path]:
     """Keep the report in the store, as evidence for promotions, and in `folder`: Markdown, JSON, JUnit XML and HTML.
 
     The paths of the Markdown and the JSON file are returned; the others differ in their ending only.
@@ -62,7 +60,7 @@ def to_markdown(report: EvalReport) -> str:
     parts = [
         f"# {report.suite}: {len(report.models)} models on the same {cases} {report.split} cases",
         "Every interval is a 95% confidence interval. A case that ended in an error counts as failed.",
-        *([f"**The cost ceiling was reached:** {left_in_words(report)}."] if report.left else []),
+        *(f"**Note:** {each}" for each in warnings(report)),
         table(
             ["model", "success", "errors", "turns", "prompt tokens", "reply tokens", "cost per 1,000", "latency p50",
              "p95", "mean latency"],
@@ -104,35 +102,14 @@ def versus_to_markdown(report: VersusReport) -> str:
         "\n".join(f"- {name}: {value}" for name, value in caveats(report).items()),
     ]
     if report.slices:
-        parts += ["## By kind and tag", EXPLAINED, slice_table(report.slices)]
+        parts += ["## By kind and tag", EXPLAINED, slice_table(report.slices, "wins", "losses")]
     facts = "\n".join(f"- {name}: {value}" for name, value in provenance(report).items())
     return "\n\n".join([*parts, "## How it was measured", facts]) + "\n"
 
 
-def caveats(report: VersusReport) -> dict[str, str]:
-    """What a reader must know before believing a judge."""
-    from journeyman.evals.versus_page import caveats_of
-
-    return caveats_of(report)
-
-
-def left_in_words(report: EvalReport) -> str:
-    """What the ceiling kept from being measured."""
-    left = ", ".join(f"{count} cases of {model}" for model, count in report.left.items())
-    return f"not measured: {left}"
-
-
-def success_by_kind(cases: Sequence[CaseResult]) -> dict[str, Interval]:
-    """The success rate within each kind of scenario."""
-    kinds: dict[str, list[bool]] = {}
-    for case in cases:
-        kinds.setdefault(case.kind, []).append(case.success)
-    return {kind: proportion(sum(outcomes), len(outcomes)) for kind, outcomes in sorted(kinds.items())}
-
-
-def slice_table(slices: Sequence[SliceDifference]) -> str:
-    """The paired differences by slice."""
-    header = ["slice", "model", "against", "cases", "difference", "fixed", "broken", "p", "corrected", "verdict"]
+def slice_table(slices: Sequence[SliceDifference], gained: str = "fixed", lost: str = "broken") -> str:
+    """The paired differences by slice; `gained` and `lost` name the two counts."""
+    header = ["slice", "model", "against", "cases", "difference", gained, lost, "p", "corrected", "verdict"]
     return table(header, map(_slice_row, slices))
 
 
@@ -160,14 +137,20 @@ def _difference_row(difference: PairedDifference, cases: int) -> tuple[str, ...]
 
 def _slice_row(each: SliceDifference) -> tuple[str, ...]:
     counts = (str(each.cases), points(each.difference), str(each.fixed), str(each.broken))
-    return each.slice, each.model, each.baseline, *counts, f"{each.p:.3g}", f"{each.adjusted_p:.3g}", slice_verdict(each)
+    return (
+        each.slice,
+        each.model,
+        each.baseline,
+        *counts,
+        f"{each.p:.3g}",
+        f"{each.adjusted_p:.3g}",
+        slice_verdict(each),
+    )
 
 
 def _slices(models: Sequence[ModelReport]) -> str:
     slices = [by_slice(model.cases) for model in models]
-    rows = [
-        [name, str(len(cases)), *(_rate(found[name]) for found in slices)] for name, cases in slices[0].items()
-    ]
+    rows = [[name, str(len(cases)), *(_rate(found[name]) for found in slices)] for name, cases in slices[0].items()]
     return table(["slice", "cases", *(model.model for model in models)], rows)
 
 

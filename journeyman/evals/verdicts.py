@@ -32,9 +32,12 @@ def versus_verdict(report: VersusReport) -> str:
 
 
 def slice_verdict(difference: SliceDifference) -> str:
-    """Of a slice: after the correction for how many slices there are."""
+    """Of a slice: after the correction for how many slices there are, and only if its cases can show as much."""
     if difference.adjusted_p > FALSE_DISCOVERIES:
         return "not distinguishable"
+    smallest = smallest_detectable(difference.fixed, difference.broken, difference.cases)
+    if abs(difference.difference.estimate) < smallest:
+        return f"not ranked: too few cases, they reliably show only {100 * smallest:.1f} points"
     return "better" if difference.difference.estimate > 0 else "worse"
 
 

@@ -13,6 +13,7 @@ from typing import Any
 from journeyman.engines.engine import Engine
 from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput, Overloaded, UpstreamFailed
+from journeyman.evals.cases import CaseSuite
 from journeyman.evals.journal import Finished, Journal
 from journeyman.evals.judge import Judge, rubric_hash, said, transcript
 from journeyman.evals.metering import Ceiling
@@ -55,6 +56,8 @@ async def versus(
     check_request(models, count, concurrency, priced_as or {})
     if judge.model in models:
         raise InvalidInput(f"{judge.model} cannot judge its own answers: judges prefer their own. Name another judge")
+    if isinstance(suite, CaseSuite):
+        suite = suite.without_checks()
     found = find_prices(prices or PriceList(), models, priced_as or {}, None)
     scenarios, journal, ceiling = suite.scenarios(split, count, seed), journal or Journal(), Ceiling(None)
     cases, names = suite_hash(scenarios), {each: (stands_for or {}).get(each) for each in models}
@@ -139,9 +142,7 @@ async def _duel(first: Finished, second: Finished, judge: Judge, rubric: str) ->
     said_second = {"A": -1, "tie": 0, "B": 1}[backward.word]
     agreed = said_first == said_second
     reason = forward.reason if agreed else f"the orders disagree: {forward.reason} / {backward.reason}"
-    return Duel(
-        **known, won=said_first if agreed else 0, forward=said_first, backward=said_second, reason=reason
-    )
+    return Duel(**known, won=said_first if agreed else 0, forward=said_first, backward=said_second, reason=reason)
 
 
 def split_common(
@@ -195,9 +196,7 @@ def length_controlled(duels: Sequence[tuple[float, int, int]], draws: int = 200,
     points = [(math.log((one + 1) / (other + 1)), share) for share, one, other in duels]
     generator = random.Random(seed)
     samples = [_at_equal_length(generator.choices(points, k=len(points))) for _ in range(draws)]
-    return Interval(
-        estimate=_at_equal_length(points), low=quantile(samples, 0.025), high=quantile(samples, 0.975)
-    )
+    return Interval(estimate=_at_equal_length(points), low=quantile(samples, 0.025), high=quantile(samples, 0.975))
 
 
 def _at_equal_length(points: Sequence[tuple[float, float]]) -> float:

@@ -1,6 +1,7 @@
 """The gateway as one ASGI application: the hot path by hand, everything else through Starlette."""
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
@@ -27,6 +28,7 @@ from journeyman.gateway.ledger import Ledger
 from journeyman.gateway.limits import Limiter
 from journeyman.gateway.metrics import Metrics
 from journeyman.gateway.names import Names
+from journeyman.gateway.openapi import document
 from journeyman.gateway.otlp import PATHS as OTLP_PATHS
 from journeyman.gateway.otlp import OtlpRoutes
 from journeyman.gateway.tries import Routes
@@ -136,6 +138,7 @@ class Gateway:
             Route("/v1/usage/totals", _answered(self._usage_totals)),
             Route("/healthz", self._health),
             Route("/metrics", self._metrics),
+            Route("/openapi.json", document),
         ]
 
     def _close_capture(self) -> None:
@@ -192,7 +195,9 @@ def _answered(handle: Handler) -> Handler:
         try:
             return await handle(request)
         except JourneymanError as error:
-            return JSONResponse(error_body(error), status_code=error.status)
+            again = getattr(error, "retry_after", None)
+            headers = None if again is None else {"retry-after": str(math.ceil(again))}
+            return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 
     return answered
 
@@ -202,6 +207,8 @@ async def _no_such_route(request: Request, error: Exception) -> Response:
     wrong = InvalidInput(
         f"{request.method} {request.url.path} is not served here ({error.detail}); there is: "
         f"{', '.join(f'POST {path}' for path in ROUTES)}, GET /v1/models, POST /v1/feedback, GET /v1/usage/totals, "
-        "POST /v1/traces, POST /v1/logs, GET /healthz, GET /metrics"
+        "POST /v1/traces, POST /v1/logs, GET /healthz, GET /metrics, GET /openapi.json"
     )
+    if request.url.path in ROUTES or request.url.path in OTLP_PATHS:
+        return JSONResponse(error_body(wrong), status_code=405, headers={"allow": "POST"})
     return JSONResponse(error_body(wrong), status_code=error.status_code, headers=error.headers)

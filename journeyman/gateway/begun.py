@@ -33,7 +33,10 @@ class Services:
 
 @dataclass(slots=True)
 class Begun:
-    """A call that may be made: what is asked for, by whom, and who is to answer. `number` is its name in the spool."""
+    """A call that may be made: what is asked for, by whom, and who is to answer.
+
+    `number` is its name in the spool; `session` decides who answers of those who share an alias: without one, the `id`.
+    """
 
     id: str
     api: Api
@@ -44,3 +47,4 @@ class Begun:
     sent: Sent
     number: int
     began: float
+    session: str

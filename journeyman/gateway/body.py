@@ -143,6 +143,8 @@ def _top_level(raw: bytes) -> Iterator[tuple[str, int, int]]:
             depth -= mark != b","
             if depth == 0:
                 return
+    if depth == 1 and key is not None:  # it breaks off right behind a value
+        yield key, *_trimmed(raw, begin, len(raw))
 
 
 def _trimmed(raw: bytes, start: int, end: int) -> tuple[int, int]:

@@ -24,7 +24,7 @@ _OURS = {
     SESSION.encode(): "session", EXTERNAL_ID.encode(): "external_id", PERSON.encode(): "person",
     TRACE.encode(): "traceparent",
 }  # fmt: skip
-_TAGS = TAGS.encode()
+_SESSION, _TAGS = SESSION.encode(), TAGS.encode()
 
 
 class Calls:
@@ -62,28 +62,29 @@ class Calls:
         if caller.aliases:
             self._keys.allows(caller, asked.model)
         plan = self._routes.plan(asked.model)
-        target = services.names.known(plan.names[0])
+        id = self._ids.new(at)
+        session = told[_SESSION].decode("latin-1") if told.get(_SESSION) else id
+        target = services.names.known(plan.names[0], session)
         if target is None:
-            plan, target = await self._first_target(plan)
+            plan, target = await self._first_target(plan, session)
         if target.provider is None and api == "chat":
             read_request(raw)
-        call = Begun(
-            self._ids.new(at), api, asked, plan, target, caller, sent_on(headers, known_callers=caller.known), 0, began
-        )
+        sent = sent_on(headers, known_callers=caller.known)
+        call = Begun(id, api, asked, plan, target, caller, sent, 0, began, session)
         call.number = services.spool.start(_start(call, at, told), raw)
         if caller.durable:
             await services.spool.synced()
         return call
 
-    async def _first_target(self, plan: Plan) -> tuple[Plan, Target]:
+    async def _first_target(self, plan: Plan, session: str) -> tuple[Plan, Target]:
         """The first of the plan's targets that exists, and the plan from there on."""
         for place, name in enumerate(plan.names[:-1]):
             try:
-                return plan._replace(names=plan.names[place:]), await self._services.names.target(name)
+                return plan._replace(names=plan.names[place:]), await self._services.names.target(name, session)
             except NotFound:
                 continue
         last = plan.names[-1:]
-        return plan._replace(names=last), await self._services.names.target(*last)
+        return plan._replace(names=last), await self._services.names.target(plan.names[-1], session)
 
 
 def credentials(told: dict[bytes, bytes]) -> str | None:

@@ -140,7 +140,7 @@ class Forward:
                 wait, began = None, time.monotonic()
                 try:
                     if place:
-                        self._target = await self._serve.names.target(name)
+                        self._target = await self._serve.names.target(name, call.session)
                     held = await self._ask(self._target, peek=plan.rule is not None and not last)
                     if last or not plan.retries(held.answer.status):
                         return held

@@ -8,7 +8,7 @@ from typing import Any
 
 from journeyman.errors import InvalidInput, JourneymanError, UpstreamFailed
 from journeyman.records import Adapter, Promotion
-from journeyman.registry.resolve import Target, last_promotion, resolve
+from journeyman.registry.resolve import Answering, Target, answering, last_promotion
 from journeyman.store.store import Store
 
 FRESH_SECONDS = 0.5
@@ -29,25 +29,29 @@ class Names:
     def __init__(self, store: Store, base_models: Collection[str], providers: Collection[str]) -> None:
         self._store = store
         self._base_models, self._providers = base_models, providers
-        self._known: dict[str, Target] = {}
-        self._before: dict[str, Target] = {}
+        self._known: dict[str, Answering] = {}
+        self._before: dict[str, Answering] = {}
         """What was known before the last change: for when the store breaks behind it."""
         self._checked = float("-inf")
         self._version: object = None
         self._checking: asyncio.Task[None] | None = None
 
-    def known(self, name: str) -> Target | None:
-        """The target of a name that was asked for before and is still fresh; else None: ask `target`."""
+    def known(self, name: str, session: str) -> Target | None:
+        """The target of a name that was asked for before and is still fresh; else None: ask `target`.
+
+        Of an alias that is split, the one that answers this session; without one, give the call's id.
+        """
         age = time.monotonic() - self._checked
         if age > FRESH_SECONDS:
             if age > 2 * FRESH_SECONDS:
                 return None
             self._start_check()
-        return self._known.get(name)
+        group = self._known.get(name)
+        return None if group is None else group.pick(session)
 
-    async def target(self, name: str) -> Target:
+    async def target(self, name: str, session: str) -> Target:
         """The target of a name; NotFound lists what exists. A broken store does not stop a name that was in use."""
-        known = self.known(name)
+        known = self.known(name, session)
         if known is not None:
             return known
         if len(name) > MOST_LETTERS or _TRICK.search(name):
@@ -55,8 +59,8 @@ class Names:
         if time.monotonic() - self._checked > FRESH_SECONDS:
             await asyncio.shield(self._start_check())
             if name in self._known:
-                return self._known[name]
-        return await self._resolve(name)
+                return self._known[name].pick(session)
+        return (await self._resolve(name)).pick(session)
 
     async def close(self) -> None:
         """Let a look-up that is under way come to its end."""
@@ -97,10 +101,10 @@ class Names:
         newest = [record.id for kind in (Promotion, Adapter) for record in self._store.find(kind, limit=1)]
         return newest, self._store.count(Promotion), self._store.count(Adapter)
 
-    async def _resolve(self, name: str) -> Target:
+    async def _resolve(self, name: str) -> Answering:
         known = self._known
         try:
-            target = await asyncio.to_thread(resolve, name, self._store, self._base_models, self._providers)
+            group = await asyncio.to_thread(answering, name, self._store, self._base_models, self._providers)
         except JourneymanError:
             self._before.pop(name, None)
             raise
@@ -114,10 +118,10 @@ class Names:
             ) from error
         while len(known) >= MOST_KNOWN:
             del known[next(iter(known))]
-        known[name] = target
+        known[name] = group
         while len(self._before) > MOST_KNOWN:
             del self._before[next(iter(self._before))]
-        return target
+        return group
 
 
 def _entry(id: str, kind: str, created: float, **more: Any) -> dict[str, Any]:

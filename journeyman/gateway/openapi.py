@@ -42,7 +42,7 @@ _KEPT = (400, 401, 403, 405, 413, 415, 503)
 """What a route can answer that keeps what it is sent."""
 _CALLED = (400, 401, 403, 404, 405, 413, 415, 429, 500, 502, 503, 504)
 
-# By path: what it is for, the fields that its body has beside the model's name, and the media types of its answer.
+# By path: what it is for, and the fields that its body has beside the model's name.
 _MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "/v1/chat/completions": ("Continue a conversation (OpenAI).", {"messages": {"type": "array", "items": _OBJECT}}),
     "/v1/completions": ("Continue a text (OpenAI).", {"prompt": {}}),
@@ -187,22 +187,22 @@ def _health() -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    said = {"message": _TEXT, "type": _TEXT, "param": {"type": ["string", "null"]}, "code": {"type": ["string", "null"]}}
-    kind = {"const": "error"}
-    anthropic = _shape({"type": kind, "error": _shape({"type": _TEXT, "message": _TEXT}, ["type", "message"])}, ["type"])
+    maybe = {"type": ["string", "null"]}
+    said = {"message": _TEXT, "type": _TEXT, "param": maybe, "code": maybe}
+    in_short = _shape({"type": _TEXT, "message": _TEXT}, ["type", "message"])
     template = "#/components/schemas/{model}"
     _, read = models_json_schema([(FeedbackBody, "validation")], ref_template=template)
     definitions: dict[str, Any] = read["$defs"]
     return definitions | {
         "Error": _shape({"error": _shape(said, list(said))}, ["error"]),
-        "AnthropicError": anthropic | {"required": ["type", "error"]},
+        "AnthropicError": _shape({"type": {"const": "error"}, "error": in_short}, ["type", "error"]),
     }
 
 
 def _problems(codes: Iterable[int], path: str = "") -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/AnthropicError"} if path == "/v1/messages" else _ERROR
-    if path:  # an upstream may use the same code, in its own words
-        schema = {"anyOf": [schema, {}]}
+    schema: dict[str, Any] = {"$ref": "#/components/schemas/AnthropicError"} if path == "/v1/messages" else _ERROR
+    if path:
+        schema = {"anyOf": [schema, {"description": "the upstream's own words: it may use the same code"}]}
     return {str(code): _answer(_PROBLEMS[code], schema) for code in codes}
 
 

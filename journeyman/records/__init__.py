@@ -3,7 +3,17 @@
 from journeyman.records.adapter import Adapter, GateVerdict, Promotion, Share
 from journeyman.records.dataset import Dataset, Row, Split
 from journeyman.records.erasure import Erasure, who_hash
-from journeyman.records.evaluation import CaseResult, EvalReport, Interval, ModelReport, PairedDifference
+from journeyman.records.evaluation import (
+    CaseResult,
+    Duel,
+    EvalReport,
+    Interval,
+    JudgeUse,
+    ModelReport,
+    PairedDifference,
+    SliceDifference,
+    VersusReport,
+)
 from journeyman.records.exchange import (
     UNFINISHED,
     Api,
@@ -27,10 +37,10 @@ from journeyman.records.usage import UsageEntry
 from journeyman.records.wire import WireExchange
 
 __all__ = [
-    "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset", "Erasure",
-    "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall", "GateVerdict",
-    "Interval", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record",
-    "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "Share", "Split", "State",
-    "Tagging", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "WireExchange", "new_id", "now",
+    "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset", "Duel",
+    "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall", "GateVerdict",
+    "Interval", "JudgeUse", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record",
+    "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "SliceDifference", "Share", "Split", "State",
+    "Tagging", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "VersusReport", "WireExchange", "new_id", "now",
     "who_hash",
 ]  # fmt: skip

@@ -34,7 +34,7 @@ class NodeRun(Frozen):
 
     `given` rows came in (for a source: exchanges matched), `kept` went out; `left_out` says why how many did not, and
     `changed` how many rows it rewrote. `errors` are those of single rows. `tokens` and `cost_usd` are those of all
-    answers of models that it holds, whenever they were given (None: the model has no price); `asked` and `spent_usd`
+    answers of models that it read, whenever they were given (None: a price is unknown); `asked` and `spent_usd`
     those of this build alone. `tokens_saved` is the pruned text.
     """
 

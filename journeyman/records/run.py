@@ -63,8 +63,10 @@ class TrainingConfig(Frozen):
     """Steps between two checkpoints; a killed run goes on from the last one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where the processor computes it natively."""
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where to compute; auto takes the graphics processor where there is one."""
+    processes: int = Field(1, ge=1, le=64)
+    """Processes that share every batch, on the CPU; each has the threads that were asked for."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Another seed draws other first weights and another order of conversations."""
 
@@ -77,9 +79,11 @@ class TrainingConfig(Frozen):
         return given
 
     @model_validator(mode="after")
-    def _full_has_no_adapter(self) -> "TrainingConfig":
+    def _fits_together(self) -> "TrainingConfig":
         fields = ("from_adapter", "rank", "alpha", "rank_stabilised", "targets", "dropout")
         given = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
+        if self.processes > 1 and self.device == "cuda":
+            raise ValueError("several processes share a batch on the CPU only; leave out --processes or --device")
         if self.full and given:
             raise ValueError(f"full fine-tuning has no adapter that these could shape: {', '.join(given)}")
         return self
@@ -131,6 +135,12 @@ class RewardConfig(TrainingConfig):
     """Pairs of a better and a worse reply, or scores that a judge gave: distilling the judge."""
     centre: float = Field(0.01, ge=0)
     """What the squared sum of a pair's rewards counts; it keeps rewards around zero."""
+
+    @model_validator(mode="after")
+    def _is_an_adapter(self) -> "RewardConfig":
+        if self.full:
+            raise ValueError("a reward model is an adapter with a head of its own; leave out --full")
+        return self
 
 
 class DistillConfig(TrainingConfig):

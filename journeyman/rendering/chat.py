@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
-from jinja2 import TemplateError, nodes
+from jinja2 import Template, TemplateError, nodes
 from jinja2.ext import Extension, loopcontrols
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
@@ -41,16 +41,13 @@ class ChatTemplate:
         self._knows_developers = "developer" in text
         # Templates written for Hugging Face expect arguments as an object, unless they say what to do with a string.
         self._parses_arguments = _READS_ARGUMENTS_AS_TEXT.search(text) is None
-        environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationBlock]
-        )
-        environment.filters["tojson"] = _to_json
-        environment.globals["raise_exception"] = _refuse
-        environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
         try:
-            self._template = environment.from_string(text)
+            self._template = self._compiled(template_environment())
         except TemplateError as error:
             raise InvalidInput(f"the chat template is not valid Jinja: {error}; repair {TEMPLATE_FILE}") from error
+
+    def _compiled(self, environment: ImmutableSandboxedEnvironment) -> Template:
+        return environment.from_string(self.text)
 
     def render(self, messages: Sequence[Message], tools: Sequence[Tool] = (), *, ask_for_reply: bool = True) -> str:
         """The conversation as text; with `ask_for_reply` it ends where the assistant is to begin."""
@@ -170,6 +167,17 @@ class ChatTokenizer:
     def prompt(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> list[int]:
         """Ids of a conversation up to where the assistant is to begin."""
         return self.encoding(self.render(messages, tools)).ids
+
+
+def template_environment() -> ImmutableSandboxedEnvironment:
+    """A sandbox in which chat templates find what transformers gives them."""
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, _GenerationBlock]
+    )
+    environment.filters["tojson"] = _to_json
+    environment.globals["raise_exception"] = _refuse
+    environment.globals["strftime_now"] = lambda pattern: datetime.now().strftime(pattern)
+    return environment
 
 
 def read_template(folder: Path) -> ChatTemplate:

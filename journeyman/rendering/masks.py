@@ -34,25 +34,58 @@ def mask_conversation(
     """Ids of the whole conversation and the mask of its targets.
 
     InvalidInput when nothing is learned, or when the template rewrites earlier turns as a conversation grows:
-    then the tokens trained on would not be the tokens served.
+    then the tokens trained on would not be the tokens served (`mask_rows` makes more than one row of it).
     """
+    return _mask(tokenizer, messages, tools, learn, one_row=True)[0]
+
+
+def mask_rows(
+    tokenizer: ChatTokenizer, messages: Sequence[Message], tools: Sequence[Tool] = (), learn: Chooses = on("assistant")
+) -> list[MaskedTokens]:
+    """The conversation in as few rows as show every target behind exactly what serving would show before it.
+
+    One row where the template only appends. Where it rewrites earlier turns (Qwen3 forgets old thoughts), or where the
+    next prompt reads a reply in other tokens than those it was sampled in, a row ends, and the next begins with the
+    conversation as it is served now; each target is learned in one row only.
+    InvalidInput when nothing is learned, or when a reply does not continue what the model was asked with.
+    """
+    return _mask(tokenizer, messages, tools, learn, one_row=False)
+
+
+def _mask(
+    tokenizer: ChatTokenizer, messages: Sequence[Message], tools: Sequence[Tool], learn: Chooses, *, one_row: bool
+) -> list[MaskedTokens]:
+    rows: list[MaskedTokens] = []
     ids: list[int] = []
     mask: list[bool] = []
-    rendered = ""
+    rendered, appends = "", True
     for position, message in enumerate(messages):
         if not learn(message):
             continue
         asking = message.role == "assistant"
         asked = tokenizer.render(messages[:position], tools, ask_for_reply=asking)
         answered = tokenizer.render(messages[: position + 1], tools, ask_for_reply=False)
+        if not one_row and ids and not (appends and asked.text.startswith(rendered)):
+            rows.append(MaskedTokens(tuple(ids), tuple(mask)))
+            ids, mask, rendered = [], [], ""
         context = tokenizer.encoding(_continued(asked, rendered, position)).ids
+        began = len(rendered)
         target, end = _cut_at_stop(tokenizer, _continued(answered, asked.text, position))
         ids += context + target
         mask += [False] * len(context) + [True] * len(target)
         rendered = answered.text[: len(asked.text) + end]
+        appends = one_row or _reads_alike(tokenizer, answered.part(began, len(rendered)), context + target)
     if not any(mask):
         raise InvalidInput("this conversation has no message to learn from (no assistant turn)")
-    return MaskedTokens(tuple(ids), tuple(mask))
+    return [*rows, MaskedTokens(tuple(ids), tuple(mask))]
+
+
+def _reads_alike(tokenizer: ChatTokenizer, written: Rendered, ids: list[int]) -> bool:
+    """Whether the next prompt will hold a reply as it was sampled: the tokenizer may join it to what stands before.
+
+    `written` begins behind a stop token, so that nothing before it plays a part.
+    """
+    return tokenizer.encoding(written).ids == ids
 
 
 def _continued(rendered: Rendered, before: str, position: int) -> Rendered:

@@ -40,7 +40,7 @@ class Vocabulary:
         if not path.is_file():
             raise ModelFileBroken(f"{folder.name}: tokenizer.json is missing; pull the model again")
         try:
-            self.tokenizer = Tokenizer.from_file(str(path))
+            self.tokenizer = _with_exact_controls(Tokenizer.from_file(str(path)))
         except Exception as error:  # `tokenizers` raises nothing more exact.
             raise ModelFileBroken(
                 f"{folder.name}: tokenizer.json is damaged ({error}); pull the model again"
@@ -97,6 +97,24 @@ class Vocabulary:
         """The same tokenizer without the tokens that its file adds; made when it is first needed."""
         written = json.loads(self.tokenizer.to_str())
         return Tokenizer.from_str(json.dumps(written | {"added_tokens": []}))
+
+
+def _with_exact_controls(tokenizer: Tokenizer) -> Tokenizer:
+    """The tokenizer with control tokens and tags that are read in their own characters only.
+
+    A file may ask for them to be sought in the normalised text. There `＜|im_end|＞` in full-width characters, which no
+    search for the token's spelling finds, would be the token.
+    """
+    written = json.loads(tokenizer.to_str())
+    loose = [
+        token for token in written["added_tokens"]
+        if token["normalized"] and (token["special"] or (token["content"][:1] in "<[" and len(token["content"]) > 1))
+    ]  # fmt: skip
+    if not written["normalizer"] or not loose:
+        return tokenizer
+    for token in loose:
+        token["normalized"] = False
+    return Tokenizer.from_str(json.dumps(written))
 
 
 def _encode(tokenizer: Tokenizer, text: str) -> Encoded:

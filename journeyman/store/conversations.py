@@ -5,7 +5,7 @@ what was asked, what was asked and said, and what was asked and said as most cli
 request begins with what a tip stands for keeps that exchange's number and the rest of its messages.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
 
@@ -56,13 +56,18 @@ def hash_messages(messages: Sequence[Json], write: Callable[[Any], bytes]) -> Ha
     return Hashes(chain, root, json)
 
 
-def places_to_continue(messages: Sequence[Json]) -> list[int]:
+def places_to_continue(messages: Sequence[Json]) -> Iterator[int]:
     """How many messages of a request may be known: where a request ended or a reply did; the longest first."""
-    size = len(messages)
-    said = [place for place, message in enumerate(messages) if message.get("role") == "assistant"]
-    if not said:
-        return [size] if size else []
-    return sorted({size, *said, *(place + 1 for place in said)} - {0}, reverse=True)
+    last = len(messages)
+    if last:
+        yield last
+    for place in range(last - 1, -1, -1):
+        if messages[place].get("role") == "assistant":
+            if place + 1 < last:
+                yield place + 1
+            if place:
+                yield place
+            last = place
 
 
 def sent_back(reply: Json) -> Json:
@@ -73,15 +78,19 @@ def sent_back(reply: Json) -> Json:
     return kept
 
 
-def tips_of(hashes: Hashes, choices: Sequence[Json], write: Callable[[Any], bytes]) -> list[tuple[bytes, int]]:
-    """The tips that an exchange leaves, each with its point."""
+def tips_of(
+    hashes: Hashes, choices: Sequence[Json], write: Callable[[Any], bytes]
+) -> tuple[list[tuple[bytes, int]], bytes | None]:
+    """The tips that an exchange leaves, each with its point; and the JSON of its first reply, which was hashed."""
     tips = [(hashes.tip(len(hashes.chain)), ASKED)] if hashes.chain else []
-    if choices and isinstance(reply := choices[0].get("message"), dict):
-        tips.append((hashes.after(write(reply)), SAID))
-        bare = sent_back(reply)
-        if list(reply) != list(bare):
-            tips.append((hashes.after(write(bare)), SENT_BACK))
-    return tips
+    if not choices or not isinstance(reply := choices[0].get("message"), dict):
+        return tips, None
+    said = write(reply)
+    tips.append((hashes.after(said), SAID))
+    bare = sent_back(reply)
+    if list(reply) != list(bare):
+        tips.append((hashes.after(write(bare)), SENT_BACK))
+    return tips, said
 
 
 def said_until(own: Sequence[Json], choices: Sequence[Json], point: int) -> list[Json]:

@@ -19,7 +19,7 @@ _here = threading.local()
 
 def storable(text: str) -> str:
     """Text that any database takes: a NUL, or half a surrogate pair, which some clients send, is a question mark."""
-    return _UNSTORABLE.sub("?", text)
+    return text if text.isascii() and "\0" not in text else _UNSTORABLE.sub("?", text)
 
 
 def storable_json(value: Any) -> Any:

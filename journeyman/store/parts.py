@@ -30,6 +30,11 @@ def part_hash(piece: Any) -> bytes:
     return hashlib.sha256(known).digest()[:16]
 
 
+def has_large_pieces(message: Json, size: int) -> bool:
+    """Whether a message whose JSON has that many bytes may have a piece that is kept apart; quick to tell."""
+    return size >= LARGE or (size >= LARGE_PROMPT and message.get("role") in _OPERATORS)
+
+
 def large_pieces(message: Json) -> Iterator[tuple[Path, str]]:
     """The pieces of a message that are kept apart, and where each stands."""
     content = message.get("content")

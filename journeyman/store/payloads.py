@@ -3,7 +3,8 @@
 import math
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from itertools import islice
 from operator import attrgetter
 from typing import Any
 
@@ -11,9 +12,9 @@ import orjson
 from sqlalchemy import Connection, select
 
 from journeyman.records import WireExchange
-from journeyman.store.conversations import Json, hash_messages, places_to_continue, said_until, tips_of
+from journeyman.store.conversations import Hashes, Json, hash_messages, places_to_continue, said_until, tips_of
 from journeyman.store.encoding import is_plain, pack, storable, storable_json, unpack, written_exactly
-from journeyman.store.parts import LARGE_PROMPT, cut_out, large_pieces, part_hash, put_back, read_parts
+from journeyman.store.parts import cut_out, has_large_pieces, large_pieces, part_hash, put_back, read_parts
 from journeyman.store.tables import REAL_COLUMNS, TEXT_COLUMNS, WHOLE_COLUMNS, payloads
 
 MESSAGES, CHOICES, SAMPLING, ATTEMPTS, TOOLS, PARTS, EXACT = "m", "c", "s", "a", "t", "p", "x"
@@ -24,6 +25,8 @@ _FIELDS = attrgetter(*COLUMNS)
 _TEXTS_END = 1 + len(TEXT_COLUMNS)
 _SEARCHED = frozenset({"temperature", "top_p", "max_tokens", "seed", "n", "stop"})
 _AT_ONCE = 500
+_NEAREST = 6
+"""Places that are looked up first: a conversation nearly always goes on from its last turns."""
 
 
 @dataclass(slots=True)
@@ -32,20 +35,28 @@ class Draft:
 
     exchange: WireExchange
     exact: bool
+    hashes: Hashes
     tips: list[tuple[bytes, int]]
-    places: list[tuple[int, bytes]]
+    reply: bytes | None
+    """The first reply, as it was hashed."""
+    near: list[tuple[int, bytes]]
     """How many messages may be known already, and the tip by which; the longest first."""
-    json: list[bytes]
-    """Each message of the request, as it was hashed."""
     number: int = 0
     parent: int | None = None
     point: int | None = None
     known: int = 0
     """Messages that the parent holds."""
-    pieces: list[tuple[bytes, list[str | int]]] = field(default_factory=list)
+    pieces: list[tuple[bytes, list[str | int]]] | None = None
     tools: bytes | None = None
     tags: dict[str, str] | None = None
     """The exchange's tags with those that it was given afterwards; None: its own."""
+
+    def far(self) -> list[tuple[int, bytes]]:
+        """The places that come behind those in `near`."""
+        if len(self.near) < _NEAREST:
+            return []
+        lengths = islice(places_to_continue(self.exchange.messages), _NEAREST, None)
+        return [(length, self.hashes.tip(length)) for length in lengths]
 
 
 def draft(exchange: WireExchange, *, checked: bool) -> Draft:
@@ -54,26 +65,27 @@ def draft(exchange: WireExchange, *, checked: bool) -> Draft:
     write = written_exactly if exact else orjson.dumps
     try:
         hashes = hash_messages(exchange.messages, write)
-        tips = tips_of(hashes, exchange.choices, write)
+        tips, reply = tips_of(hashes, exchange.choices, write)
     except (TypeError, ValueError):  # half a surrogate pair, or a number of more than 64 bits
         exact, write = True, written_exactly
         hashes = hash_messages(exchange.messages, write)
-        tips = tips_of(hashes, exchange.choices, write)
-    places = [(length, hashes.tip(length)) for length in places_to_continue(exchange.messages)]
-    return Draft(exchange, exact, tips, places, hashes.json)
+        tips, reply = tips_of(hashes, exchange.choices, write)
+    lengths = islice(places_to_continue(exchange.messages), _NEAREST)
+    return Draft(exchange, exact, hashes, tips, reply, [(length, hashes.tip(length)) for length in lengths])
 
 
 def cut_parts(drafted: Draft, wanted: dict[bytes, Any], uses: Counter[bytes]) -> None:
     """Note which pieces of what the draft adds are kept apart; they are added to `wanted` and counted in `uses`."""
-    exchange = drafted.exchange
-    for place, message in enumerate(exchange.messages[drafted.known :]):
-        if len(drafted.json[drafted.known + place]) < LARGE_PROMPT:
+    exchange, known = drafted.exchange, drafted.known
+    for place, body in enumerate(drafted.hashes.json[known:] if known else drafted.hashes.json):
+        message = exchange.messages[known + place]
+        if not has_large_pieces(message, len(body)):
             continue
         for path, piece in large_pieces(message):
             hash = part_hash(piece)
             wanted[hash] = piece
             uses[hash] += 1
-            drafted.pieces.append((hash, [place, *path]))
+            drafted.pieces = [*(drafted.pieces or ()), (hash, [place, *path])]
     if exchange.tools:
         drafted.tools = part_hash(exchange.tools)
         wanted[drafted.tools] = exchange.tools
@@ -84,7 +96,7 @@ def payload_row(drafted: Draft, numbers: dict[bytes, int], exact: Json) -> tuple
     """The draft's row of `payloads`: number, parent, point, tips and body."""
     exchange = drafted.exchange
     body: Json = {}
-    own = drafted.json[drafted.known :] if drafted.known else drafted.json
+    own = drafted.hashes.json[drafted.known :] if drafted.known else drafted.hashes.json
     if drafted.pieces:
         own, write = list(own), written_exactly if drafted.exact else orjson.dumps
         cut: dict[int, list[list[str | int]]] = {}
@@ -93,16 +105,26 @@ def payload_row(drafted: Draft, numbers: dict[bytes, int], exact: Json) -> tuple
         for place, paths in cut.items():
             own[place] = write(cut_out(exchange.messages[drafted.known + place], paths))
         body[PARTS] = [[numbers[hash], *path] for hash, path in drafted.pieces]
-    more: tuple[tuple[str, Any], ...] = (
-        (CHOICES, exchange.choices), (SAMPLING, exchange.sampling), (ATTEMPTS, exchange.attempts), (EXACT, exact),
-    )  # fmt: skip
-    for name, value in more:
-        if value:
-            body[name] = value
+    if exchange.choices:
+        body[CHOICES] = _choices(drafted)
+    if exchange.sampling:
+        body[SAMPLING] = exchange.sampling
+    if exchange.attempts:
+        body[ATTEMPTS] = exchange.attempts
+    if exact:
+        body[EXACT] = exact
     if drafted.tools:
         body[TOOLS] = numbers[drafted.tools]
     tips = b"".join([hash for hash, _ in drafted.tips])
     return drafted.number, drafted.parent, drafted.point, tips, pack(body, (MESSAGES, own), exact=drafted.exact)
+
+
+def _choices(drafted: Draft) -> list[Json]:
+    """The choices, the first one's reply as it was written for its hash: writing it again would take longer."""
+    choices = drafted.exchange.choices
+    if drafted.exact or drafted.reply is None:
+        return choices
+    return [{**choices[0], "message": orjson.Fragment(drafted.reply)}, *choices[1:]]
 
 
 def exchange_row(drafted: Draft) -> tuple[tuple[Any, ...], Json]:

@@ -1,17 +1,16 @@
 """Puts exchanges into the tables, many at once: the way of every captured call, so every microsecond here counts."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 
 from journeyman.records import UNFINISHED, Exchange, WireExchange
 from journeyman.store.encoding import storable
 from journeyman.store.forgetting import remove_exchanges
 from journeyman.store.parts import use_parts
 from journeyman.store.payloads import COLUMNS, Draft, cut_parts, draft, exchange_row, payload_row
-from journeyman.store.tables import payloads, text_index
 from journeyman.store.tagging import tags_given
 
 _AT_ONCE = 500
@@ -37,7 +36,8 @@ def put_exchanges(connection: Connection, records: Sequence[Exchange | WireExcha
         row, exact = exchange_row(each)
         exchange_rows.append(row)
         payload_rows.append(payload_row(each, parts, exact))
-    tip_rows = [(hash, *found) for hash, found in new_tips.items()]
+    # In the order of their index, of which each page is then looked for once.
+    tip_rows = [(hash, number, point) for hash, (number, point) in sorted(new_tips.items())]
     many(connection, "payloads", ("number", "parent", "point", "tips", "body"), payload_rows)
     many(connection, "exchanges", _EXCHANGE_COLUMNS, exchange_rows)
     many(connection, "tips", ("hash", "number", "point"), tip_rows, " ON CONFLICT DO NOTHING")
@@ -93,10 +93,9 @@ def _having(connection: Connection, query: str, values: Sequence[Any]) -> Iterat
 
 def _number(connection: Connection, drafts: Sequence[Draft]) -> None:
     """Numbers rise and are not given twice while the text index may still be behind them."""
-    last = select(func.max(payloads.c.number)).scalar_subquery()
-    indexed = select(text_index.c.indexed).scalar_subquery()
-    highest = connection.execute(select(last, indexed)).one()
-    first = max(highest[0] or 0, highest[1] or 0) + 1
+    query = "SELECT (SELECT max(number) FROM payloads), (SELECT indexed FROM text_index)"
+    last, indexed = connection.exec_driver_sql(query).one()
+    first = max(last or 0, indexed or 0) + 1
     for number, each in enumerate(drafts, first):
         each.number = number
 
@@ -106,32 +105,35 @@ def _join_conversations(connection: Connection, drafts: Sequence[Draft]) -> dict
 
     Returned are the tips that are new.
     """
-    asked = {tip for each in drafts for _, tip in each.places[:_NEAREST]}
-    stored = _stored_tips(connection, list(asked))
-    far = {
-        tip
-        for each in drafts
-        if len(each.places) > _NEAREST and not any(tip in stored for _, tip in each.places[:_NEAREST])
-        for _, tip in each.places[_NEAREST:]
-    }
+    stored = _stored_tips(connection, {tip for each in drafts for _, tip in each.near})
+    far = _far_places(drafts, stored)
     if far:
-        stored |= _stored_tips(connection, list(far))
+        stored |= _stored_tips(connection, {tip for places in far.values() for _, tip in places})
     new: dict[bytes, tuple[int, int]] = {}
     for each in drafts:
-        for length, tip in each.places:
+        number = each.number
+        for length, tip in (*each.near, *far.get(number, ())):
             if found := new.get(tip) or stored.get(tip):
                 each.parent, each.point = found
                 each.known = length
                 break
         for tip, point in each.tips:
-            new.setdefault(tip, (each.number, point))
+            if tip not in new:
+                new[tip] = (number, point)
     return new
 
 
-_NEAREST = 6
-"""Places that are looked up first: a conversation nearly always goes on from its last turns."""
+def _far_places(drafts: Sequence[Draft], stored: Mapping[bytes, Any]) -> dict[int, list[tuple[int, bytes]]]:
+    """By number, the further places of drafts that go on from none of their near ones."""
+    far: dict[int, list[tuple[int, bytes]]] = {}
+    before = set(stored)
+    for each in drafts:
+        if before.isdisjoint([tip for _, tip in each.near]) and (places := each.far()):
+            far[each.number] = places
+        before.update([tip for tip, _ in each.tips])
+    return far
 
 
-def _stored_tips(connection: Connection, hashes: Sequence[bytes]) -> dict[bytes, tuple[int, int]]:
-    rows = _having(connection, "SELECT hash, number, point FROM tips WHERE hash", hashes)
+def _stored_tips(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, tuple[int, int]]:
+    rows = _having(connection, "SELECT hash, number, point FROM tips WHERE hash", sorted(hashes))
     return {bytes(hash): (number, point) for hash, number, point in rows}

@@ -14,6 +14,7 @@ from journeyman.errors import InvalidInput
 from journeyman.records import Row
 from journeyman.records.run import TrainingConfig
 from journeyman.rendering.chat import ChatTokenizer
+from journeyman.rendering.contract import require_contract
 from journeyman.training.checkpoints import (
     Checkpoint,
     Progress,
@@ -69,10 +70,13 @@ def load_material(
     start: Path | None = None,
     teacher: Path | None = None,
 ) -> Material:
-    """Rows as the examples of the config's method; InvalidInput names what cannot be learned."""
+    """Rows as the examples of the config's method; InvalidInput names what cannot be learned, and a
+    chat template that would teach something else than is served.
+    """
     plain = ChatTokenizer(model_folder)
     tokenizer = plain if start is None else plain.for_adapter(start)
     check_start(config, start)
+    require_contract(tokenizer)
     objective = make_objective(config, tokenizer, teacher)
     training = objective.examples([row for row in rows if row.split == "train"])
     return Material(tokenizer, objective, training, objective.examples([r for r in rows if r.split == "validation"]))

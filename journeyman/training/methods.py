@@ -26,8 +26,6 @@ def make_objective(config: TrainingConfig, tokenizer: ChatTokenizer, teacher: Pa
             raise InvalidInput("distillation needs a teacher's folder")
         return OnPolicyDistillation(config, tokenizer, teacher)
     if isinstance(config, RewardConfig):
-        if config.full:
-            raise InvalidInput("a reward model is an adapter with a head of its own; leave out --full")
         return (PairwiseReward if config.learn_from == "pairs" else ScoreRegression)(config, tokenizer)
     if isinstance(config, DPOConfig):
         return DirectPreference(config, tokenizer)

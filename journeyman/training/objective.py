@@ -43,16 +43,23 @@ class Objective(ABC):
         self.tokenizer = tokenizer
 
     def examples(self, rows: Sequence[Row]) -> list[Example]:
-        """One for each row; InvalidInput names the row that cannot be learned. Nothing is ever cut."""
-        found = [self.example(row) for row in rows]
-        if not found:
+        """Those of all rows; InvalidInput names the row that cannot be learned. Nothing is ever cut."""
+        if not rows:
             raise InvalidInput("the dataset has no rows in one of its splits; build it from more than one conversation")
-        check_lengths(found, rows, self.config.max_length)
+        found = []
+        for row in rows:
+            examples = self.examples_of(row)
+            check_lengths(examples, row, self.config.max_length)
+            found += examples
         return found
 
-    @abstractmethod
+    def examples_of(self, row: Row) -> list[Example]:
+        """What the loss sees of one row; one example, but for conversations that are served in several ways."""
+        return [self.example(row)]
+
     def example(self, row: Row) -> Example:
-        """What the loss sees of one row."""
+        """What the loss sees of a row that is one example."""
+        raise NotImplementedError
 
     @abstractmethod
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:

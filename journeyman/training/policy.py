@@ -26,7 +26,8 @@ from journeyman.training.head import token_logprobs
 from journeyman.training.layers import layers_to_adapt
 from journeyman.training.trainable_head import trainable_token_logprobs
 
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
+"""What beside the weights and the template makes a model folder."""
 
 
 class Policy:
@@ -41,7 +42,7 @@ class Policy:
         self._base_name, self._folder, self.full = model_folder.name, model_folder, config.full
         # The command line has a progress line of its own.
         disable_progress_bar()
-        self.device = choose_device(config.device)
+        self.device = choose_device(config.device if config.processes == 1 else "cpu")
         torch.manual_seed(config.seed)
         base = load_weights(model_folder, choose_dtype(config.precision))
         base.set_attn_implementation(attention.NAME)
@@ -151,7 +152,7 @@ class Policy:
     def save_model(self, folder: Path, template: ChatTemplate) -> None:
         """Write the whole model, with its tokenizer and template: a folder that can be served as a base."""
         self.network.save_pretrained(folder, safe_serialization=True)
-        for name in _TOKENIZER_FILES:
+        for name in TOKENIZER_FILES:
             if (self._folder / name).is_file():
                 shutil.copy(self._folder / name, folder / name)
         (folder / TEMPLATE_FILE).write_text(template.text)

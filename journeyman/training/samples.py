@@ -1,12 +1,13 @@
 """What every method learns from: rows of a dataset as token sequences, rendered exactly as they are served."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Row
 from journeyman.rendering.chat import ChatTokenizer
-from journeyman.rendering.masks import MaskedTokens, mask_conversation
+from journeyman.rendering.masks import MaskedTokens, mask_conversation, mask_rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,9 +35,13 @@ Example = tuple[Sample, ...]
 """What a loss looks at together: one sample, or a better one and a worse one."""
 
 
-def whole(tokenizer: ChatTokenizer, row: Row) -> Sample:
-    """The whole conversation; every assistant message is learned."""
-    return Sample(*_masked(tokenizer, row, row.messages, 0))
+def whole(tokenizer: ChatTokenizer, row: Row) -> list[Sample]:
+    """The whole conversation; every assistant message is learned, once.
+
+    More than one sample where the template rewrites earlier turns: each as the conversation is served at that point.
+    """
+    with _naming(row):
+        return [Sample(each.ids, each.mask) for each in mask_rows(tokenizer, row.messages, row.tools)]
 
 
 def last_reply(tokenizer: ChatTokenizer, row: Row) -> Sample:
@@ -70,15 +75,14 @@ def question(tokenizer: ChatTokenizer, row: Row) -> tuple[int, ...]:
     return tuple(tokenizer.prompt(row.messages[: asked + 1], row.tools))
 
 
-def check_lengths(examples: Sequence[Example], rows: Sequence[Row], longest: int) -> None:
+def check_lengths(examples: Sequence[Example], row: Row, longest: int) -> None:
     """InvalidInput for a conversation of more than `longest` tokens: it is never silently cut."""
-    for row, example in zip(rows, examples, strict=True):
-        length = max(len(sample.ids) for sample in example)
-        if length > longest:
-            raise InvalidInput(
-                f"conversation {row.conversation} is {length} tokens, longer than max_length {longest}: "
-                "raise --max-length, or leave it out of the dataset"
-            )
+    length = max(len(sample.ids) for example in examples for sample in example)
+    if length > longest:
+        raise InvalidInput(
+            f"conversation {row.conversation} is {length} tokens, longer than max_length {longest}: "
+            "raise --max-length, or leave it out of the dataset"
+        )
 
 
 def _asked(messages: Sequence[Message]) -> int:
@@ -89,8 +93,15 @@ def _masked(
     tokenizer: ChatTokenizer, row: Row, messages: Sequence[Message], first: int
 ) -> tuple[tuple[int, ...], tuple[bool, ...]]:
     learned = {id(message) for message in messages[first:] if message.role == "assistant"}
-    try:
+    with _naming(row):
         masked = mask_conversation(tokenizer, messages, row.tools, lambda message: id(message) in learned)
+    return masked.ids, masked.mask
+
+
+@contextmanager
+def _naming(row: Row) -> Iterator[None]:
+    """An error inside names the conversation."""
+    try:
+        yield
     except InvalidInput as error:
         raise InvalidInput(f"conversation {row.conversation}: {error}") from error
-    return masked.ids, masked.mask

@@ -16,9 +16,9 @@ from journeyman.training.samples import Example, whole
 class Supervised(Objective):
     """−log p of each target token (cross-entropy)."""
 
-    def example(self, row: Row) -> Example:
-        """The whole conversation."""
-        return (whole(self.tokenizer, row),)
+    def examples_of(self, row: Row) -> list[Example]:
+        """The conversation in as few pieces as show every reply behind what serving shows before it."""
+        return [(sample,) for sample in whole(self.tokenizer, row)]
 
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:
         """Conversations are packed together, as many as memory allows."""

@@ -165,6 +165,25 @@ def test_bodies_of_calls_under_way_take_bounded_memory(spool):
     assert work._held.now == 0
 
 
+def test_raw_calls_are_put_on_the_disk_itself_about_every_second(spool, monkeypatch):
+    synced, real = [], os.fdatasync
+    monkeypatch.setattr(
+        os, "fdatasync", lambda descriptor: (synced.append(os.fstat(descriptor).st_ino), real(descriptor))
+    )
+    work = ingester(spool, MemoryStore())
+    call(spool, 1)
+    work.run_once()
+    assert synced == [list_segments(spool._folder)[0].path.stat().st_ino]
+    call(spool, 2)
+    work.run_once()
+    assert len(synced) == 1, "not a second later"
+    work._synced_at = -100.0
+    work.run_once()
+    work._synced_at = -100.0
+    work.run_once()
+    assert len(synced) == 2, "nothing came since"
+
+
 def test_a_clock_that_goes_back_changes_nothing(spool):
     store = MemoryStore()
     for number in range(10):

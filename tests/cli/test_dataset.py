@@ -84,3 +84,41 @@ def test_errors_pass_through_for_the_command_line_to_show(run, captured, tmp_pat
         run("build", "bank", "--where", "model = nobody")
     with pytest.raises(InvalidInput, match="cannot read"):
         run("import", "bank", str(tmp_path / "gone.jsonl"))
+
+
+def test_a_graph_from_a_file_tells_what_ran_and_what_was_reused(run, captured, tmp_path):
+    file = tmp_path / "bank.toml"
+    file.write_text(
+        '[source.production]\nwhere = "tags.stage = production"\n'
+        '[prune.short]\nfrom = "production"\ntexts = ["question "]\n'
+    )
+    built = run("build", "bank", "--graph", str(file))
+    assert "ran    source production: 10 in, 10 kept" in built
+    assert "ran    prune short: 10 in, 10 kept; 10 changed; 20 prompt tokens saved" in built
+    assert "pruned from prompts, here and when served: 'question '" in built
+    again = run("build", "bank", "--graph", str(file))
+    assert "reused source production" in again
+    assert "reused prune short" in again
+    assert "graph of 2 nodes" in run("list")
+    shown = run("show", "bank")
+    assert "reused prune short: 10 in" in shown
+    with pytest.raises(InvalidInput, match="leave out --where, --no-corrections"):
+        run("build", "bank", "--graph", str(file), "--where", "model = m", "--no-corrections")
+
+
+def test_options_for_a_sample_for_what_is_alike_and_for_pruning(run, captured):
+    built = run("build", "bank", "--rate", "0.5", "--prune", "question", "--near", "0.9", "--seed", "3")
+    assert "left out: not in the sample" in built
+    assert "ran    near distinct" in built
+    assert "when served: 'question'" in built
+    assert "\nquestion" not in run("show", "bank", "--rows", "20")
+
+
+def test_show_measures_the_rows(run, captured, tiny):
+    run("build", "bank", "--where", "tags.stage = production")
+    shown = run("show", "bank", "--rows", "0")
+    assert "10 conversations, 55 tokens, estimated at four characters each; about 25 of them learned" in shown
+    assert "messages: 10 user, 10 assistant" in shown
+    exact = run("show", "bank", "--rows", "0", "--base", str(tiny))
+    assert f"tokens as {tiny} counts them" in exact
+    assert "█" in exact

@@ -86,9 +86,14 @@ def test_every_field_of_the_config_is_an_option_and_reaches_the_run(store: SqlSt
         "rank": 2, "alpha": 3.0, "dropout": 0.2, "learning_rate": 0.01, "epochs": 0.5, "batch_rows": 3,
         "pack_tokens": 128, "max_length": 256, "warmup": 0.5, "weight_decay": 0.1, "clip_norm": 0.5,
         "validate_every": 1, "patience": 1, "checkpoint_every": 1, "precision": "float32", "seed": 7,
+        "targets": "mlp", "device": "auto", "rank_stabilised": True, "processes": 2,
     }  # fmt: skip
-    assert other.keys() == SFTConfig.model_fields.keys() - {"base", "dataset", "name"}
-    options = [word for name, value in other.items() for word in (f"--{name.replace('_', '-')}", str(value))]
+    assert other.keys() == SFTConfig.model_fields.keys() - {"base", "dataset", "name", "full", "from_adapter"}
+    options = [
+        word
+        for name, value in other.items()
+        for word in (f"--{name.replace('_', '-')}", *(() if value is True else (str(value),)))
+    ]
     train("sft", "sums", "--base", "tiny", "--name", "adder", "--threads", "1", *options)
     run = store.find(Run)[0]
     assert {name: run.config[name] for name in other} == other

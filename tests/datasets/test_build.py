@@ -7,7 +7,7 @@ from journeyman.datasets.build import build_dataset, import_dataset
 from journeyman.datasets.formats import export_rows
 from journeyman.datasets.versions import load_rows
 from journeyman.errors import InvalidInput
-from journeyman.records import Choice, Dataset, Exchange, Filter, Message, Row, Tool
+from journeyman.records import Choice, Dataset, Erasure, Exchange, Filter, Message, Row, Tool
 from journeyman.records.message import assistant, call, system, tool_result, user
 from journeyman.store.memory import MemoryStore
 
@@ -235,3 +235,14 @@ def test_an_import_of_one_conversation_is_refused(store, tmp_path):
         import_dataset(
             store, tmp_path, "x", write(tmp_path / "in.jsonl", line("a", split="train"), line("b", split="train"))
         )
+
+
+def test_an_import_leaves_out_erased_calls_and_refuses_what_is_measured_in_train(store, tmp_path):
+    store.put(Erasure(what="session", who="h", exchanges=("gone",), by="t"))
+    path = write(tmp_path / "in.jsonl", line("a", source="gone"), line("b"), line("c"))
+    dataset = import_dataset(store, tmp_path, "x", path)
+    assert dataset.reasons == {"erased": 1}
+    assert {row.messages[0].text for row in load_rows(dataset)} == {"b", "c"}
+    path = write(tmp_path / "in.jsonl", line("a", split="train"), line("a", split="validation", conversation="else"))
+    with pytest.raises(InvalidInput, match="measured on what it has learned"):
+        import_dataset(store, tmp_path, "x", path)

@@ -10,12 +10,12 @@ from journeyman.datasets.build import build_graph
 from journeyman.datasets.nodes import parse_graph, read_graph
 from journeyman.datasets.versions import find_dataset, load_rows
 from journeyman.errors import InvalidInput, NotFound, Refused, UpstreamFailed
-from journeyman.records import Choice, Dataset, Erasure, Exchange, Feedback, Tagging
+from journeyman.records import Choice, Dataset, Erasure, Exchange, Feedback, Tagging, Usage
 from journeyman.records.message import assistant, system, user
 from journeyman.store.memory import MemoryStore
 
 AT = datetime(2026, 11, 1, tzinfo=UTC)
-SUBJECTS = "apples bridges clocks dragons engines forests gloves harbours islands jackets".split()
+SUBJECTS = ["apples", "bridges", "clocks", "dragons", "engines", "forests", "gloves", "harbours", "islands", "jackets"]
 
 
 @pytest.fixture
@@ -68,6 +68,16 @@ def test_a_source_alone_is_a_dataset(build, store):
     assert set(rows) == set(SUBJECTS)
     assert [run.kind for run in build.dataset.nodes] == ["source"]
     assert store.find(Dataset) == [build.dataset]
+
+
+def test_a_source_tells_what_its_calls_had_cost(build, store):
+    for number in range(3):
+        usage = Usage(prompt_tokens=100, completion_tokens=10)
+        put(store, f"lamp {number}", 50, tags={"stage": "paid"}, usage=usage, cost_usd=0.5)
+    build({"source": {"paid": {"where": "tags.stage = paid"}}})
+    assert (build.runs["paid"].tokens, build.runs["paid"].cost_usd) == (330, 1.5)
+    build(ALL)
+    assert (build.runs["all"].tokens, build.runs["all"].cost_usd) == (330, None)
 
 
 def test_a_sample_is_the_same_every_time_and_grows_with_the_rate(build, store):
@@ -127,7 +137,7 @@ def test_a_damaged_file_is_made_again(build, tmp_path):
 
 def test_code_decides_and_its_reasons_are_counted(build, tmp_path):
     (tmp_path / "mine.py").write_text(
-        "def keep(row):\n    if 'dragons' in row.conversation:\n        return 'a tale'\n    return len(row.conversation) > 6\n"
+        "def keep(row):\n    return 'a tale' if row.conversation == 'dragons' else len(row.conversation) > 6\n"
     )
     rows = build({**ALL, "filter": {"mine": {"from": "all", "code": "mine.py:keep"}}})
     assert set(rows) == {each for each in SUBJECTS if len(each) > 6 and each != "dragons"}
@@ -142,7 +152,7 @@ def test_code_decides_and_its_reasons_are_counted(build, tmp_path):
         ("def keep(row):\n    return 1 / 0", "failed on the conversation apples: ZeroDivisionError"),
         ("def keep(row):\n    return None", "returned None for apples"),
         ("def other(row): ...", "defines no function 'keep'"),
-        ("not python", "cannot be run: SyntaxError"),
+        ("def (", "cannot be run: SyntaxError"),
     ],
 )
 def test_code_that_cannot_be_used_is_named(build, tmp_path, code, says):
@@ -292,7 +302,7 @@ def test_what_people_wrote_stays_and_comes_last(build, store, chat_server):
     assert (rows["apples"].messages[-1].text, rows["clocks"].messages[-1].text) == ("a person's", "a model's")
     assert len(chat_server.asked) == 9
 
-    tables["source"]["all"]["corrections"] = False
+    tables["source"] = {"all": {"corrections": False}}
     tables["correct"] = {"last": {"from": "new"}}
     rows = build(tables)
     assert (rows["apples"].messages[-1].text, rows["clocks"].messages[-1].text) == ("a person's", "a model's")
@@ -377,7 +387,7 @@ def test_near_leaks_are_told_dropped_or_refused(build, tmp_path):
     assert build.dataset.near_leaks == 0
     assert build.dataset.reasons == {"almost a conversation that is held out": 1}
     tables["dataset"]["leaks"] = "refuse"
-    with pytest.raises(Refused, match="at least 0.8 like one that is held out, such as a"):
+    with pytest.raises(Refused, match=r"at least 0\.8 like one that is held out, such as a"):
         build(tables)
 
 
@@ -397,7 +407,7 @@ def test_near_leaks_are_told_dropped_or_refused(build, tmp_path):
         ({**ALL, "filter": {"f": {"from": "all", "code": "keep"}}}, "FILE.py:FUNCTION"),
         ({**ALL, "relabel": {"r": {"from": "all"}}}, r"\[relabel.r\] asking: Field required"),
         ({**ALL, "prune": {"p": {"from": "all", "texts": [" "]}}}, "a pruning rule is blank"),
-        ({**ALL, "near": {"n": {"from": "all", "likeness": 0.1}}}, "greater than or equal to 0.5"),
+        ({**ALL, "near": {"n": {"from": "all", "likeness": 0.1}}}, "greater than or equal to 0.7"),
         ({**ALL, "near": {"n": {"from": "al"}}}, "reads 'al', which is not defined; there is: all, n"),
         ({"near": {"n": {"from": "m"}, "m": {"from": "n"}}, "dataset": {"from": "n"}}, "n → m → n is a circle"),
         ({"source": {"a": {}, "b": {}}}, "say under .dataset. which nodes"),

@@ -147,7 +147,7 @@ async def test_a_conversation_that_is_refused_at_once_does_not_look_like_an_abse
 
 
 async def test_tokens_are_means_and_money_is_for_a_thousand_conversations(players: Players) -> None:
-    report = await evaluate(Sums(), ["even", "perfect"], players, count=10, seed=1, priced_as={"even": "gpt-4.1"})
+    report = await evaluate(Sums(), ["even", "perfect"], players, count=10, seed=1, priced_as={"even": ("gpt-4.1",)})
     priced, unpriced = report.models
     tokens = Usage(
         prompt_tokens=sum(case.prompt_tokens for case in priced.cases),
@@ -194,7 +194,7 @@ async def test_a_report_survives_json(players: Players) -> None:
         (["even", "even"], {}, "once"),
         (["even"], {"count": 0}, "at least 1"),
         (["even"], {"concurrency": 0}, "at least 1"),
-        (["even"], {"priced_as": {"other": "gpt-4.1"}}, "other"),
+        (["even"], {"priced_as": {"other": ("gpt-4.1",)}}, "other"),
     ],
 )
 async def test_what_cannot_be_measured_is_refused(

@@ -7,7 +7,7 @@ import pytest
 
 from journeyman.errors import DiskFull
 from journeyman.evals import save, to_markdown
-from journeyman.evals.report import success_by_kind
+from journeyman.evals.slices import by_slice
 from journeyman.records import CaseResult, EvalReport, ModelReport, Sampling
 from journeyman.statistics import compare, proportion
 from journeyman.store.memory import MemoryStore
@@ -69,8 +69,8 @@ def test_the_page_compares_case_by_case_and_by_kind(report: EvalReport) -> None:
     page = to_markdown(report)
     assert "| new | old\\|er | +95.5 points (" in page
     assert "| 42 | 0 | better |" in page
-    assert "| kind | cases | old\\|er | new |" in page
-    assert "| transfer | 4 | 50.0% (15.0 to 85.0) | 100.0% (51.0 to 100.0) |" in page
+    assert "| slice | cases | old\\|er | new |" in page
+    assert "| kind transfer | 4 | 50.0% (15.0 to 85.0) | 100.0% (51.0 to 100.0) |" in page
 
 
 def test_the_page_names_what_it_takes_to_measure_again(report: EvalReport) -> None:
@@ -87,18 +87,20 @@ def test_every_row_of_a_table_has_as_many_cells_as_its_header(report: EvalReport
 
 
 def test_slices_sum_to_the_whole(report: EvalReport) -> None:
-    slices = success_by_kind(report.models[0].cases)
-    assert list(slices) == ["balance", "transfer"]
-    assert (slices["balance"].estimate, slices["transfer"].estimate) == (0.0, 0.5)
+    slices = by_slice(report.models[0].cases)
+    won = {name: (sum(case.success for case in cases), len(cases)) for name, cases in slices.items()}
+    assert won == {"kind balance": (0, 40), "kind transfer": (2, 4)}
 
 
-def test_saved_is_kept_as_evidence_and_as_two_files(report: EvalReport, tmp_path: Path) -> None:
+def test_saved_is_kept_as_evidence_and_as_files(report: EvalReport, tmp_path: Path) -> None:
     store = MemoryStore()
     page, data = save(report, store, tmp_path / "new" / "folder")
     assert store.get(EvalReport, report.id) == report
     assert page.read_text() == to_markdown(report)
     assert EvalReport.model_validate_json(data.read_text()) == report
-    assert sorted(path.name for path in page.parent.iterdir()) == sorted([page.name, data.name])
+    assert sorted(path.name for path in page.parent.iterdir()) == sorted(
+        page.with_suffix(ending).name for ending in (".md", ".json", ".xml", ".html")
+    )
 
 
 def test_a_full_disk_leaves_no_half_file_and_keeps_the_evidence(

@@ -7,7 +7,7 @@ import openai
 import pytest
 
 from journeyman.gateway import names
-from journeyman.records import Promotion
+from journeyman.records import Promotion, Share
 from journeyman.registry.adapters import register_adapter
 
 HI = [{"role": "user", "content": "Hi"}]
@@ -61,6 +61,30 @@ async def test_a_promotion_takes_effect_within_a_second(gateway, upstream, store
     await asyncio.sleep(1)
     await ask(gateway, "support")
     assert [asked["model"] for asked in upstream.asked] == [first.id, second.id, "gpt-4.1"]
+
+
+async def test_a_split_alias_answers_each_session_with_one_adapter(gateway, upstream, store, train):
+    first, second = train("a", b"1"), train("b", b"2")
+    split = (Share(target=first.id, weight=50), Share(target=second.id, weight=50))
+    store.put(Promotion(alias="support", target=first.id, split=split))
+    async with gateway.client() as client:
+        for number in (*range(8), *range(8)):
+            headers = {"x-journeyman-session": f"s{number}"}
+            await client.chat.completions.create(model="support", messages=HI, extra_headers=headers)
+    asked = [each["model"] for each in upstream.asked]
+    assert asked[:8] == asked[8:]
+    assert set(asked) == {first.id, second.id}
+    answered = {exchange.session: exchange.adapter for exchange in await gateway.exchanges(16)}
+    assert [answered[f"s{number}"] for number in range(8)] == asked[:8]
+
+
+async def test_without_a_session_a_split_draws_each_call(gateway, upstream, store, train):
+    first, second = train("a", b"1"), train("b", b"2")
+    split = (Share(target=first.id, weight=50), Share(target=second.id, weight=50))
+    store.put(Promotion(alias="support", target=first.id, split=split))
+    for _ in range(24):
+        await ask(gateway, "support")
+    assert {each["model"] for each in upstream.asked} == {first.id, second.id}
 
 
 async def test_an_alias_whose_adapter_is_gone_never_falls_back_to_the_base_model(gateway, upstream, store):

@@ -22,7 +22,7 @@ METHODS = {
     "reward": ("reward", {}),
     "scores": ("reward", {"learn_from": "scores"}),
     "distill": ("distill", {"teacher": "teacher", "new_tokens": 8, "candidates": 0}),
-    "distill-top-k": ("distill", {"teacher": "teacher", "new_tokens": 8, "candidates": 7}),
+    "distill-top-k": ("distill", {"teacher": "teacher", "new_tokens": 8, "candidates": 64}),
 }
 PAIRS = [*make_pairs(8), *make_pairs(4, seed=1, split="validation")]
 JUDGED = [*make_judged(8), *make_judged(4, seed=1, split="validation")]

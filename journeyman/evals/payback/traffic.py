@@ -32,7 +32,7 @@ class Traffic:
     days: float = 0.0
 
     def usd_per_call(self, price: tuple[float, float, float], cached: float | None = None) -> float:
-        """What a mean call costs at (input, cached, output) per million tokens, with that share of the prompt cached."""
+        """What a mean call costs at (input, cached, output) for a million tokens, `cached` of its prompt cached."""
         share = self.cached if cached is None else cached
         prompt = self.prompt_tokens * ((1 - share) * price[0] + share * price[1])
         return (prompt + self.completion_tokens * price[2]) / 1e6

@@ -1,0 +1,114 @@
+"""Starts the other processes of a run that several share, and ends them with it.
+
+They are `python -m journeyman.training.processes`: each holds the model and the dataset, computes its share of every
+batch, and writes nothing. Whatever happens to the process that leads, they end: a broken connection is an error there.
+"""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+
+from journeyman.datasets.formats import read_lines
+from journeyman.errors import InvalidInput
+from journeyman.records import Frozen, Run
+from journeyman.records.run import CONFIGS
+from journeyman.training.threads import use_threads
+
+LONGEST_WAIT = timedelta(minutes=30)
+"""For one step of the slowest process; then the run ends with an error, not with silence."""
+_TASK, _RANK, _PORT = "JOURNEYMAN_TRAINING_TASK", "JOURNEYMAN_TRAINING_RANK", "JOURNEYMAN_TRAINING_PORT"
+
+
+class Task(Frozen):
+    """What every process of a run must know to build the same trainer."""
+
+    kind: str
+    config: dict[str, Any]
+    rows: str
+    model: str
+    run_folder: str
+    threads: int
+    folders: dict[str, str | None]
+
+    @classmethod
+    def of(cls, run: Run, rows: str, model: Path, folders: Mapping[str, Path | None]) -> "Task":
+        """A run's task; `rows` is its dataset's file."""
+        return cls(
+            kind=run.kind,
+            config=run.config,
+            rows=rows,
+            model=str(model),
+            run_folder=run.path,
+            threads=run.machine["threads"],
+            folders={name: None if path is None else str(path) for name, path in folders.items()},
+        )
+
+
+@contextmanager
+def helped(task: Task, processes: int) -> Iterator[None]:
+    """While inside, this process leads `processes` in all; InvalidInput when one of the others ended by itself."""
+    if processes == 1:
+        yield
+        return
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    given = {**os.environ, _TASK: task.model_dump_json(), _PORT: str(port)}
+    command = [sys.executable, "-m", __name__]
+    others = [
+        subprocess.Popen(command, env={**given, _RANK: str(rank)}, stderr=subprocess.PIPE, text=True)
+        for rank in range(1, processes)
+    ]
+    try:
+        _join(port, 0, processes)
+        yield
+    except RuntimeError as error:
+        ended = [other for other in others if other.poll() not in (None, 0)]
+        if not ended:
+            raise
+        said = ended[0].communicate()[1].strip().splitlines()[-1:]
+        raise InvalidInput(
+            f"{len(ended)} of the run's processes ended by themselves ({' '.join(said) or 'without a word'}); the last "
+            "checkpoint is unharmed: go on with --resume last"
+        ) from error
+    finally:
+        for other in others:
+            other.kill()
+            other.communicate()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def _join(port: int, rank: int, size: int) -> None:
+    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=size, timeout=LONGEST_WAIT)
+
+
+def _help() -> None:
+    """One of the other processes, from its start to its end."""
+    from journeyman.training.loop import Trainer
+
+    # Ctrl-C reaches every process of a terminal: the one that leads decides.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    task = Task.model_validate(json.loads(os.environ[_TASK]))
+    config = CONFIGS[task.kind].model_validate(task.config)
+    use_threads(task.threads)
+    torch.manual_seed(config.seed)
+    _join(int(os.environ[_PORT]), int(os.environ[_RANK]), config.processes)
+    folders = {name: None if path is None else Path(path) for name, path in task.folders.items()}
+    rows = read_lines(Path(task.rows).read_bytes())
+    Trainer(config, rows, Path(task.model), Path(task.run_folder), **folders).train(lambda report: None)
+
+
+if __name__ == "__main__":
+    _help()

@@ -6,7 +6,7 @@ What happened to a run is told by its events and its curves, in the store; its f
 import hashlib
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
 
@@ -262,9 +262,12 @@ def _helped(settings: Settings, store: Store, run: Run) -> AbstractContextManage
     """The run's other processes, while inside."""
     from journeyman.training.processes import Task, helped
 
+    config = config_of(run)
+    if config.processes == 1:
+        return nullcontext()
     _, model, folders = _given(settings, store, run)
-    rows = find_dataset(store, config_of(run).dataset).path
-    return helped(Task.of(run, rows, model, folders), config_of(run).processes)
+    rows = find_dataset(store, config.dataset).path
+    return helped(Task.of(run, rows, model, folders), config.processes)
 
 
 def _check_model_name(settings: Settings, name: str) -> None:

@@ -5,7 +5,7 @@ from gateway_parts.plan import Plan
 from gateway_parts.rows import GatewayRow, count_lost, figure, lost_row
 from gateway_parts.sides import Ours, our_gateway, upstreams
 
-_STEPS = 50
+_STEPS = 20
 _BEGUN = _STEPS // 10
 """The steps after which memory is compared: caches and pools have their size by then."""
 _STREAMS = 0.1

@@ -18,6 +18,9 @@ from journeyman.records import Api, State
 
 HEADER = struct.Struct("<IIBQ")
 _SUMMED = struct.Struct("<BQ")
+_SUMMED_FROM = HEADER.size - _SUMMED.size
+"""Where in a header that begins which the checksum is of."""
+_HEADER_BYTES = HEADER.size
 MOST_BYTES = 1 << 30
 """No payload is longer; a longer length is damage."""
 
@@ -113,7 +116,7 @@ def read_frames(data: bytes | memoryview, *, complete: bool = True) -> Iterator[
     while position < size:
         found = _frame_at(view, position)
         if found is not None:
-            position += HEADER.size + len(found.payload)
+            position += _HEADER_BYTES + len(found.payload)
             yield position, found
             continue
         if not complete and _may_become_whole(view, position):
@@ -151,18 +154,17 @@ def read_record(payload: bytes) -> tuple[str, dict[str, Any], bytes]:
 
 
 def _frame_at(view: memoryview, position: int) -> Frame | None:
-    begin = position + HEADER.size
+    begin = position + _HEADER_BYTES
     if begin > len(view):
         return None
     length, checksum, number, call = HEADER.unpack_from(view, position)
-    kind = _KINDS.get(number)
-    if kind is None or begin + length > len(view):
+    kind, end = _KINDS.get(number), begin + length
+    if kind is None or end > len(view):
         return None
-    payload = view[begin : begin + length]
     # The kind and the call's number are summed as they stand there, at the end of the header.
-    if zlib.crc32(payload, zlib.crc32(view[begin - _SUMMED.size : begin])) != checksum:
+    if zlib.crc32(view[position + _SUMMED_FROM : end]) != checksum:
         return None
-    return Frame(kind, call, bytes(payload))
+    return Frame(kind, call, view[begin:end].tobytes())
 
 
 def _next_whole(view: memoryview, position: int) -> int | None:

@@ -45,6 +45,9 @@ _MOST_IN_VAIN = 3
 _HOUR = 3600.0
 _DUE_SECONDS = 5.0
 
+_RECORD = int(Kind.RECORD)
+"""Looked up for every frame, where an enumeration's member takes longer."""
+
 log = logging.getLogger(__name__)
 
 
@@ -185,36 +188,49 @@ class Ingester:
         if not alive:
             for call in joining.die():
                 self._counts["killed"] += 1
-                self._do(_call_work(self._ended, call))
+                self._end(call)
         else:
             for lasting in joining.lasting(_LASTING_SECONDS):
                 self._show(lasting)
 
     def _take(self, joining: Joining, segment: Segment, begins: int, found: Frame) -> None:
-        name = f"{segment.path.name}-{begins}"
-        if found.kind == Kind.RECORD:
+        if found.kind == _RECORD:
+            name = f"{segment.path.name}-{begins}"
             self._do(_Work(partial(self._handled, found), name, partial(frame, *found)))
             return
         try:
             call = joining.take(found, segment.path, begins, segment.number)
         except ValueError as error:
-            self._aside(frame(*found), name, error)
+            self._aside(frame(*found), f"{segment.path.name}-{begins}", error)
             return
         if call is not None:
-            self._do(_call_work(self._ended, call))
+            self._end(call)
+
+    def _end(self, call: EndedCall) -> None:
+        """What `_do` does, for a call: nothing is made for its failure unless it fails."""
+        try:
+            records = self._ended(call)
+        except Exception as error:
+            self._failed(_call_work(self._ended, call), error)
+        else:
+            self._add(records)
 
     def _do(self, work: _Work) -> None:
         """Make records of it. What cannot be read is put aside; StoreDown when the store was asked, and is away."""
         try:
             records = work.make()
         except Exception as error:
-            self._undone = work  # until it is in the batch, or aside
-            if isinstance(error, _AWAY):
-                raise StoreDown(f"a call cannot be read now ({error}); it waits in the spool") from error
-            self._aside(work.raw(), work.name, error)
-            records = []
+            self._failed(work, error)
+        else:
+            self._undone = None
+            self._add(records)
+
+    def _failed(self, work: _Work, error: Exception) -> None:
+        self._undone = work  # until it is in the batch, or aside
+        if isinstance(error, _AWAY):
+            raise StoreDown(f"a call cannot be read now ({error}); it waits in the spool") from error
+        self._aside(work.raw(), work.name, error)
         self._undone = None
-        self._add(records)
 
     def _do_undone(self) -> None:
         if self._undone is not None:

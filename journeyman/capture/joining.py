@@ -14,6 +14,11 @@ MOST_HELD = 128 << 20
 """Bytes of calls under way that an ingester keeps in memory; of what is beyond, only the place in its segment."""
 
 
+# Looked up here for every frame, where an enumeration's members take longer.
+_START, _CHUNK = int(Kind.START), int(Kind.CHUNK)
+_HEADER_BYTES = HEADER.size
+
+
 class _Place(NamedTuple):
     path: Path
     begins: int
@@ -58,7 +63,7 @@ class OpenCall:
 
     def answer(self) -> bytes:
         """The bytes of the answer that came so far."""
-        return b"".join(map(_bytes, self.pieces))
+        return _bytes(self.pieces[0]) if len(self.pieces) == 1 else b"".join(map(_bytes, self.pieces))
 
 
 @dataclass(slots=True)
@@ -91,22 +96,23 @@ class Joining:
 
         ValueError when its payload is not what its kind promises.
         """
-        begins += HEADER.size
-        if frame.kind == Kind.START:
-            start, body = read_start(frame.payload)
+        kind, number, payload = frame
+        begins += _HEADER_BYTES
+        if kind == _START:
+            start, body = read_start(payload)
             call = OpenCall(start, b"", segment)
-            call.request = self._hold(call, body, path, begins + len(frame.payload) - len(body))
-            self._open[frame.call] = call
+            call.request = self._hold(call, body, path, begins + len(payload) - len(body))
+            self._open[number] = call
             return None
-        found = self._open.get(frame.call)
+        found = self._open.get(number)
         if found is None:
             self.strays += 1
             return None
-        if frame.kind == Kind.CHUNK:
-            found.pieces.append(self._hold(found, frame.payload, path, begins))
+        if kind == _CHUNK:
+            found.pieces.append(self._hold(found, payload, path, begins))
             return None
-        end: CallEnd = orjson.loads(frame.payload)
-        return self._ended(frame.call, end)
+        end: CallEnd = orjson.loads(payload)
+        return self._ended(number, end)
 
     def die(self) -> Iterator[EndedCall]:
         """The writer is dead: its open calls end here, one by one as they are asked for."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from journeyman.capture.frames import HEADER, Damage, Frame, read_frames
 
 _READ = 8 << 20
+_HEADER_BYTES = HEADER.size
 
 
 class Tail:
@@ -44,7 +45,7 @@ class Tail:
                 for behind, found in read_frames(data, complete=last and complete):
                     if isinstance(found, Frame):
                         self.at = base + behind
-                        yield self.at - HEADER.size - len(found.payload), found
+                        yield self.at - _HEADER_BYTES - len(found.payload), found
                     elif not found.torn:
                         self.at = base + found.end
                         yield base + found.start, found

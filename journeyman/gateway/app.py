@@ -1,6 +1,7 @@
 """The gateway as one ASGI application: the hot path by hand, everything else through Starlette."""
 
 import asyncio
+import ipaddress
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -137,7 +138,7 @@ class Gateway:
             Route("/v1/feedback", _answered(self._give_feedback), methods=["POST"]),
             Route("/v1/usage/totals", _answered(self._usage_totals)),
             Route("/healthz", self._health),
-            Route("/metrics", self._metrics),
+            Route("/metrics", _answered(self._metrics)),
             Route("/openapi.json", document),
         ]
 
@@ -150,6 +151,18 @@ class Gateway:
     async def _caller(self, request: Request) -> Caller:
         """Who asks; Unauthorized when the gateway has keys, and this is none of them."""
         return await self.keys.check(credentials(dict(request.headers.raw)))
+
+    async def _is_operator(self, request: Request) -> bool:
+        try:
+            await self._require_operator(request)
+        except JourneymanError:
+            return False
+        return True
+
+    async def _require_operator(self, request: Request) -> None:
+        """What concerns the whole installation is told on this machine, and elsewhere to those who have a key."""
+        if not (_is_here(request) and "x-forwarded-for" not in request.headers and "forwarded" not in request.headers):
+            await self._caller(request)
 
     async def _models(self, request: Request) -> Response:
         caller = await self._caller(request)
@@ -166,16 +179,20 @@ class Gateway:
 
     async def _health(self, request: Request) -> Response:
         failure = self._engine.failure if self._engine else None
+        if not await self._is_operator(request):
+            return JSONResponse({"status": "degraded" if failure else "ok"})
         engine = {"name": self._engine.name, "failure": failure} if self._engine else None
         status = "degraded" if failure else "ok"
         return JSONResponse({"status": status, "engine": engine, **self._reports()})
 
     async def _metrics(self, request: Request) -> Response:
+        await self._require_operator(request)
         text = self.metrics.text(len(self.watch), self._reports())
         return PlainTextResponse(text, media_type="text/plain; version=0.0.4")
 
     async def _usage_totals(self, request: Request) -> Response:
         """The engine's own sums, once the ledger holds all that is behind them: what `usage reconcile` compares."""
+        await self._require_operator(request)
         served = await self.ledger.engine_totals()
         if served is None:
             raise Refused(
@@ -200,6 +217,13 @@ def _answered(handle: Handler) -> Handler:
             return JSONResponse(error_body(error), status_code=error.status, headers=headers)
 
     return answered
+
+
+def _is_here(request: Request) -> bool:
+    try:
+        return request.client is not None and ipaddress.ip_address(request.client.host).is_loopback
+    except ValueError:
+        return False
 
 
 async def _no_such_route(request: Request, error: Exception) -> Response:

@@ -38,9 +38,9 @@ from journeyman.records.wire import WireExchange
 
 __all__ = [
     "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset", "Duel",
-    "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall", "GateVerdict",
-    "Interval", "JudgeUse", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference", "Point", "Promotion", "Record",
-    "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score", "SliceDifference", "Share", "Split", "State",
-    "Tagging", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage", "UsageEntry", "VersusReport", "WireExchange", "new_id", "now",
-    "who_hash",
+    "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall",
+    "GateVerdict", "Interval", "JudgeUse", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference",
+    "Point", "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score",
+    "Share", "SliceDifference", "Split", "State", "Tagging", "Tokens", "Tool", "ToolCall", "Trajectory", "Usage",
+    "UsageEntry", "VersusReport", "WireExchange", "new_id", "now", "who_hash",
 ]  # fmt: skip

@@ -2,9 +2,11 @@
 
 import asyncio
 
+import aiohttp
 import pytest
 
-from journeyman.records import Feedback
+from journeyman.gateway.keys import hash_of
+from journeyman.records import ApiKey, Feedback
 
 
 async def test_health_tells_the_engine_and_the_captures(gateway, engine, http):
@@ -50,3 +52,28 @@ async def test_an_unknown_route_says_which_exist(gateway, http, method, path, ex
     status, answer = await http(method, f"{gateway.url}{path}")
     assert status == expected
     assert "POST /v1/chat/completions" in answer["error"]["message"]
+
+
+async def test_what_concerns_the_whole_installation_is_told_here_and_elsewhere_to_keys_alone(gateway, store):
+    """A proxy on the same machine says so by its headers, and is elsewhere too."""
+    hash = hash_of("jm-secret")
+    store.put(ApiKey(name="anna", hash=hash, fingerprint=hash[:12]))
+    far = {"x-forwarded-for": "203.0.113.9"}
+    with_key = {**far, "authorization": "Bearer jm-secret"}
+    async with aiohttp.ClientSession() as client:
+
+        async def asked(path, headers):
+            async with client.get(f"{gateway.url}{path}", headers=headers) as answer:
+                return answer.status, await answer.text()
+
+        for _ in range(40):
+            status, _ = await asked("/metrics", far)
+            if status == 401:
+                break
+            await asyncio.sleep(0.05)
+        assert status == 401, "the key is known within a second"
+        assert (await asked("/v1/usage/totals", far))[0] == 401
+        assert await asked("/healthz", far) == (200, '{"status":"ok"}')
+        assert (await asked("/metrics", {}))[0] == 200
+        assert (await asked("/metrics", with_key))[0] == 200
+        assert '"spool"' in (await asked("/healthz", with_key))[1]

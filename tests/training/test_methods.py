@@ -1,6 +1,8 @@
 """Every method: it learns, and its loss and gradients are those of an independent computation in float64."""
 
 import math
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -256,3 +258,28 @@ def test_memory_that_runs_out_is_told_with_the_setting_that_helps(trainer):
     learner.objective.parts = parts
     with pytest.raises(InvalidInput, match=r"step 1: memory ran out; the batch has 4 rows.*--pack-tokens 256"):
         learner.train(lambda report: None)
+
+
+def test_a_killed_process_goes_on_exactly(trainer, tiny, tmp_path):
+    program = f"""
+import os, signal, sys
+sys.path.insert(0, {str(Path(__file__).parents[2])!r})
+import torch
+torch.set_num_threads({torch.get_num_threads()})
+from pathlib import Path
+from journeyman.training.loop import Trainer
+from tests.training.test_methods import PAIRS, config
+def log(report):
+    if report.step == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+Trainer(config("dpo", epochs=2, dropout=0.1), PAIRS, Path({str(tiny)!r}), Path({str(tmp_path / "killed")!r})).train(log)
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=300, capture_output=True, text=True, check=False)
+    assert ended.returncode == -9, ended.stderr
+    whole = trainer("dpo", "whole", epochs=2, dropout=0.1)
+    whole.train(lambda report: None)
+    resumed = trainer("dpo", "killed", epochs=2, dropout=0.1)
+    assert resumed.progress.step == 2
+    resumed.train(lambda report: None)
+    for name, value in whole.policy.masters.items():
+        assert torch.equal(value, resumed.policy.masters[name]), name

@@ -13,6 +13,8 @@ from journeyman.capture.parsing.reading import Json, Notes
 from journeyman.records.message import Role
 
 ROLES = frozenset(get_args(Role))
+_PLAIN = ("role", "content")
+"""The fields of most messages, in their order."""
 _MESSAGE = frozenset(("role", "content", "tool_calls", "tool_call_id", "name"))
 _CALL = frozenset(("type", "id", "function", "index"))
 _FUNCTION = frozenset(("name", "arguments"))
@@ -35,12 +37,12 @@ def read_messages(sent: Any, notes: Notes) -> list[Json]:
     for message in sent:
         if (
             type(message) is dict
-            and len(message) == 2
-            and type(message.get("content")) is str
-            and type(role := message.get("role")) is str
+            and tuple(message) == _PLAIN
+            and type(message["content"]) is str
+            and type(role := message["role"]) is str
             and role in ROLES
         ):
-            messages.append(message if next(iter(message)) == "role" else {"role": role, "content": message["content"]})
+            messages.append(message)
         else:
             messages.append(read_message(message, notes))
     return messages

@@ -13,7 +13,6 @@ from journeyman.capture.frames import HEADER, CallEnd, CallStart, Frame, Kind, f
 MOST_HELD = 128 << 20
 """Bytes of calls under way that an ingester keeps in memory; of what is beyond, only the place in its segment."""
 
-
 # Looked up here for every frame, where an enumeration's members take longer.
 _START, _CHUNK = int(Kind.START), int(Kind.CHUNK)
 _HEADER_BYTES = HEADER.size

@@ -78,19 +78,15 @@ def sent_back(reply: Json) -> Json:
     return kept
 
 
-def tips_of(
-    hashes: Hashes, choices: Sequence[Json], write: Callable[[Any], bytes]
-) -> tuple[list[tuple[bytes, int]], bytes | None]:
-    """The tips that an exchange leaves, each with its point; and the JSON of its first reply, which was hashed."""
+def tips_of(hashes: Hashes, choices: Sequence[Json], write: Callable[[Any], bytes]) -> list[tuple[bytes, int]]:
+    """The tips that an exchange leaves, each with its point."""
     tips = [(hashes.tip(len(hashes.chain)), ASKED)] if hashes.chain else []
-    if not choices or not isinstance(reply := choices[0].get("message"), dict):
-        return tips, None
-    said = write(reply)
-    tips.append((hashes.after(said), SAID))
-    bare = sent_back(reply)
-    if list(reply) != list(bare):
-        tips.append((hashes.after(write(bare)), SENT_BACK))
-    return tips, said
+    if choices and isinstance(reply := choices[0].get("message"), dict):
+        tips.append((hashes.after(write(reply)), SAID))
+        bare = sent_back(reply)
+        if list(reply) != list(bare):
+            tips.append((hashes.after(write(bare)), SENT_BACK))
+    return tips
 
 
 def said_until(own: Sequence[Json], choices: Sequence[Json], point: int) -> list[Json]:

@@ -37,8 +37,6 @@ class Draft:
     exact: bool
     hashes: Hashes
     tips: list[tuple[bytes, int]]
-    reply: bytes | None
-    """The first reply, as it was hashed."""
     near: list[tuple[int, bytes]]
     """How many messages may be known already, and the tip by which; the longest first."""
     number: int = 0
@@ -65,13 +63,13 @@ def draft(exchange: WireExchange, *, checked: bool) -> Draft:
     write = written_exactly if exact else orjson.dumps
     try:
         hashes = hash_messages(exchange.messages, write)
-        tips, reply = tips_of(hashes, exchange.choices, write)
+        tips = tips_of(hashes, exchange.choices, write)
     except (TypeError, ValueError):  # half a surrogate pair, or a number of more than 64 bits
         exact, write = True, written_exactly
         hashes = hash_messages(exchange.messages, write)
-        tips, reply = tips_of(hashes, exchange.choices, write)
+        tips = tips_of(hashes, exchange.choices, write)
     lengths = islice(places_to_continue(exchange.messages), _NEAREST)
-    return Draft(exchange, exact, hashes, tips, reply, [(length, hashes.tip(length)) for length in lengths])
+    return Draft(exchange, exact, hashes, tips, [(length, hashes.tip(length)) for length in lengths])
 
 
 def cut_parts(drafted: Draft, wanted: dict[bytes, Any], uses: Counter[bytes]) -> None:
@@ -106,7 +104,7 @@ def payload_row(drafted: Draft, numbers: dict[bytes, int], exact: Json) -> tuple
             own[place] = write(cut_out(exchange.messages[drafted.known + place], paths))
         body[PARTS] = [[numbers[hash], *path] for hash, path in drafted.pieces]
     if exchange.choices:
-        body[CHOICES] = _choices(drafted)
+        body[CHOICES] = exchange.choices
     if exchange.sampling:
         body[SAMPLING] = exchange.sampling
     if exchange.attempts:
@@ -117,14 +115,6 @@ def payload_row(drafted: Draft, numbers: dict[bytes, int], exact: Json) -> tuple
         body[TOOLS] = numbers[drafted.tools]
     tips = b"".join([hash for hash, _ in drafted.tips])
     return drafted.number, drafted.parent, drafted.point, tips, pack(body, (MESSAGES, own), exact=drafted.exact)
-
-
-def _choices(drafted: Draft) -> list[Json]:
-    """The choices, the first one's reply as it was written for its hash: writing it again would take longer."""
-    choices = drafted.exchange.choices
-    if drafted.exact or drafted.reply is None:
-        return choices
-    return [{**choices[0], "message": orjson.Fragment(drafted.reply)}, *choices[1:]]
 
 
 def exchange_row(drafted: Draft) -> tuple[tuple[Any, ...], Json]:

@@ -36,8 +36,7 @@ def put_exchanges(connection: Connection, records: Sequence[Exchange | WireExcha
         row, exact = exchange_row(each)
         exchange_rows.append(row)
         payload_rows.append(payload_row(each, parts, exact))
-    # In the order of their index, of which each page is then looked for once.
-    tip_rows = [(hash, number, point) for hash, (number, point) in sorted(new_tips.items())]
+    tip_rows = [(hash, number, point) for hash, (number, point) in new_tips.items()]
     many(connection, "payloads", ("number", "parent", "point", "tips", "body"), payload_rows)
     many(connection, "exchanges", _EXCHANGE_COLUMNS, exchange_rows)
     many(connection, "tips", ("hash", "number", "point"), tip_rows, " ON CONFLICT DO NOTHING")
@@ -135,5 +134,5 @@ def _far_places(drafts: Sequence[Draft], stored: Mapping[bytes, Any]) -> dict[in
 
 
 def _stored_tips(connection: Connection, hashes: Collection[bytes]) -> dict[bytes, tuple[int, int]]:
-    rows = _having(connection, "SELECT hash, number, point FROM tips WHERE hash", sorted(hashes))
+    rows = _having(connection, "SELECT hash, number, point FROM tips WHERE hash", list(hashes))
     return {bytes(hash): (number, point) for hash, number, point in rows}

@@ -19,7 +19,7 @@ BEGIN = """
         answer = client.chat.completions.create(model="m", messages=said, stream=stream)
         if stream:
             list(answer)
-        print(name, flush=True)
+        os.write(1, f"{name}\\n".encode())  # at once: children share the pipe
 """
 PROGRAMS = {
     "fork": """

@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import ipaddress
 import signal
 import socket
@@ -77,6 +78,10 @@ async def serve(
                 await starting
                 async with IngesterProcess(settings.home):
                     gateway = Gateway(store, settings, engine, embedded=False)
+                    # What is here by now stays: looking through it again and again took a twelfth of a call's time.
+                    gc.collect()
+                    gc.freeze()
+                    gc.set_threshold(20_000, 20, 50)
                     servers.append(GatewayServer(gateway, partial(ready, url) if ready else None))
                     await servers[0].serve(sockets=[listener])
             except asyncio.CancelledError:

@@ -45,8 +45,7 @@ def measure(plan: Plan) -> list[GatewayRow]:
 
 
 def _load(plan: Plan, side: Side, case: _Case) -> dict[str, Any]:
-    stream = {"stream": True} if case.stream else {}
-    return side.load(plan, rate=case.rate, seconds=plan.of(20, 2), model=case.model, **stream)
+    return side.load(plan, rate=case.rate, seconds=plan.of(20, 2), model=case.model, stream=case.stream)
 
 
 def _rows(case: _Case, direct: list[dict[str, Any]], through: list[dict[str, Any]]) -> list[GatewayRow]:

@@ -45,7 +45,7 @@ class Side:
 
         RuntimeError when a call is not answered with 200.
         """
-        told = [f"--{name}={value}" for name, value in options.items() if value is not True]
+        told = [f"--{name}={value}" for name, value in options.items() if not isinstance(value, bool)]
         flags = [f"--{name}" for name, value in options.items() if value is True]
         command = [PYTHON, "-m", "gateway_parts.load", f"--port={self.port}", f"--pid={self.pid}"]
         window = Window()
@@ -67,9 +67,12 @@ class Ours(Side):
     def settle(self) -> None:
         """Wait until the ingester has stored every call that was sent; RuntimeError when it does not get there."""
         until = time.monotonic() + _SETTLE_SECONDS
-        while self._report()["ingester"].get("stored", 0) < self.sent - self._report()["spool"]["dropped_calls"]:
+        while True:
+            report = self._report()
+            if report["ingester"].get("stored", 0) >= self.sent - report["spool"]["dropped_calls"]:
+                return
             if time.monotonic() > until:
-                raise RuntimeError(f"after {_SETTLE_SECONDS:g} s of {self.sent} calls are stored: {self._report()}")
+                raise RuntimeError(f"of {self.sent} calls not all are stored after {_SETTLE_SECONDS:g} s: {report}")
             time.sleep(0.2)
 
     def ingester_cpu(self) -> float:
@@ -80,7 +83,8 @@ class Ours(Side):
         """Calls that were sent and are not in the store, counted there."""
         self.settle()
         with closing(open_store(Settings(home=self.home))) as store:
-            return self.sent - store.count(Exchange)[""]
+            stored: int = store.count(Exchange)[""]
+        return self.sent - stored
 
     def _report(self) -> dict[str, Any]:
         with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/healthz", timeout=30) as answer:

@@ -64,8 +64,7 @@ def measure(plan: Plan) -> list[GatewayRow]:
 
 
 def _load(plan: Plan, side: Side, stream: bool) -> dict[str, Any]:
-    more = {"stream": True} if stream else {}
-    found = side.load(plan, connections=_CONNECTIONS, seconds=plan.of(8, 1), **more)
+    found = side.load(plan, connections=_CONNECTIONS, seconds=plan.of(8, 1), stream=stream)
     if isinstance(side, Ours):
         side.settle()
     return found

@@ -19,7 +19,7 @@ from journeyman.store.store import Store
 from journeyman.store.usage import booked_between
 
 READ_EVERY_SECONDS = 30.0
-_LATE = timedelta(minutes=5)
+_LATE = timedelta(minutes=1)
 """What is booked as at a moment may come into the store so much later, and is still found."""
 MOST_KEYS = 100_000
 _PAGE = 1000

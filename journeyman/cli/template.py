@@ -7,8 +7,6 @@ import typer
 from journeyman.cli.thread import harmless
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
-from journeyman.rendering.chat import ChatTokenizer
-from journeyman.rendering.contract import contract
 
 app = typer.Typer(help="Check the chat template of a model.", no_args_is_help=True)
 
@@ -19,6 +17,9 @@ FAULTY = 1
 @app.command("check")
 def check_command(model: Annotated[str, typer.Argument(help="A pulled model, or a model folder.")]) -> None:
     """Check that what is trained is what is served; name the template's line at each fault. 1 when there is a fault."""
+    from journeyman.rendering.chat import ChatTokenizer
+    from journeyman.rendering.contract import contract
+
     tokenizer = ChatTokenizer(find_model(Settings(), model))
     found = contract(tokenizer)
     for finding in found:

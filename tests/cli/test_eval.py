@@ -261,6 +261,8 @@ def test_a_cost_ceiling_says_what_was_left(url: str, place: Path) -> None:
 def test_an_interrupted_evaluation_goes_on(url: str) -> None:
     more = ("--models", "parrot", "--count", "8", "--concurrency", "1")
     Answers.fails_after = 5
+    # A shell's background job begins with interrupts ignored.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     result = evaluate(url, *more)
     assert result.exit_code != 0
     assert "5 finished cases are kept; run the same command again" in result.output

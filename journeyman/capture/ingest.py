@@ -30,7 +30,7 @@ from journeyman.prices import PriceList
 from journeyman.records import Feedback, WireExchange
 from journeyman.store.store import Store
 
-REPORT, _LOCK = "ingester.json", "ingester.lock"
+REPORT, LOCK = "ingester.json", "ingester.lock"
 _LASTING_SECONDS = 2.0
 """A call that lasts longer is shown in the store before it ends."""
 _PAUSES = (0.1, 0.5, 2.0)
@@ -159,7 +159,7 @@ class Ingester:
         if self._lock is not None:
             return
         self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             hold(lock)
         except OSError as error:

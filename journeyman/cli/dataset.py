@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from journeyman.cli.captured import open_captured
 from journeyman.cli.thread import harmless, print_thread
 from journeyman.config import Settings
 from journeyman.datasets.build import build_dataset, build_graph, import_dataset
@@ -64,7 +65,7 @@ def build(
     given = {option: value for option, value in options.items() if value not in (None, [])}
     if not corrections:
         given["no-corrections"] = True
-    with closing(open_store(settings)) as store:
+    with open_captured(settings) as store:
         folder = settings.home / "datasets"
         if graph is not None:
             if given:

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -12,6 +11,7 @@ import typer
 from rich.console import Console
 from rich.markdown import Markdown
 
+from journeyman.cli.captured import open_captured
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.evals.payback import (
@@ -33,7 +33,6 @@ from journeyman.prices import Price, PriceList
 from journeyman.records import Adapter, EvalReport, Filter, Interval, ModelReport
 from journeyman.registry.adapters import lookup
 from journeyman.statistics import compare
-from journeyman.store.sql import open_store
 from journeyman.store.store import Store
 
 DEFAULT_UPFRONT = triangular(4_000, 9_000, 18_000, "assumed")
@@ -90,7 +89,7 @@ def payback_command(
     )  # fmt: skip
     settings = Settings()
     prices = PriceList(settings.prices)
-    with closing(open_store(settings)) as store:
+    with open_captured(settings) as store:
         traffic = _traffic(store, teacher, Filter.parse(where), limit, prompt_tokens, completion_tokens)
         adapter = lookup(store, student)
         evidence = _report(store, report)

@@ -14,6 +14,7 @@ from journeyman.capture.exports.reading import matching
 from journeyman.capture.imports.importing import FORMATS, ImportReport, import_files
 from journeyman.capture.parquet import write_parquet
 from journeyman.capture.redact import redactor_of
+from journeyman.cli.captured import open_captured
 from journeyman.cli.thread import harmless
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput
@@ -58,7 +59,7 @@ def export_openai(
 ) -> None:
     """Write completed calls as JSON lines in OpenAI's chat fine-tuning format."""
     asked, left_out, rows = Filter.parse(where), Counter[str](), 0
-    with closing(open_store(Settings())) as store:
+    with open_captured(Settings()) as store:
         rows = _write_lines(out, ((line, 1) for line in openai_chat.lines(matching(store, asked), left_out)))
     typer.echo(f"{rows} rows written to {out}")
     for reason, number in left_out.most_common():
@@ -73,7 +74,7 @@ def export_parquet(
 ) -> None:
     """Write all calls, whole, as Parquet files by day. `journeyman import parquet` reads them back without loss."""
     asked = Filter.parse(where)
-    with closing(open_store(Settings())) as store:
+    with open_captured(Settings()) as store:
         rows, days = write_parquet(map(WireExchange.of, matching(store, asked)), out)
     typer.echo(f"{rows} calls of {days} days written to {out}")
 
@@ -89,7 +90,7 @@ def export_otlp(
     is_url = "://" in out
     if headers and not is_url:
         raise InvalidInput("--header goes with a URL only; nothing was written")
-    with closing(open_store(Settings())) as store:
+    with open_captured(Settings()) as store:
         requests = otlp.requests(matching(store, asked))
         if not is_url:
             typer.echo(f"{_write_lines(Path(out), requests)} spans written to {out}")

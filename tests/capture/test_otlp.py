@@ -360,3 +360,11 @@ def test_whatever_attributes_hold_a_span_gives_a_readable_exchange(head, attribu
     handlers = OtlpHandlers(MemoryStore())
     (record,) = handlers.handle_traces(JSON, body)
     assert record.exchange().source == "otlp"
+
+
+def test_integers_of_more_than_64_bits_are_kept() -> None:
+    message = json.dumps([{"role": "user", "content": "Hello", "seen": 2**64 + 1}])
+    told = [attribute("gen_ai.operation.name", "chat"), attribute("gen_ai.input.messages", message)]
+    body = json.dumps(traces({**span(), "attributes": told})).encode()
+    (record,) = OtlpHandlers(MemoryStore()).handle_traces(JSON, body)
+    assert record.exchange().messages[0].content == "Hello"

@@ -9,6 +9,7 @@ import aiohttp
 import pytest
 from openai import AsyncOpenAI
 
+from journeyman.capture.catching_up import missing_in_store
 from journeyman.config import Settings
 from journeyman.demos.agent import StockClientEngine
 from journeyman.demos.bank.environment import BankSuite
@@ -74,6 +75,7 @@ def test_from_a_captured_call_to_an_answer_of_the_adapter(installation: Installa
     served = asyncio.run(serve(installation))
     assert all(trajectory.score("success") == 1 for trajectory in served)
 
+    assert missing_in_store(Settings(home=installation.home).spool) is None
     with closing(open_store(Settings(home=installation.home))) as store:
         captured = store.find(Exchange, Filter.parse("tags.stage = production"))
     assert len(captured) == sum(trajectory.turns for trajectory in served), "every call is one record"

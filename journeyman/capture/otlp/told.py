@@ -1,6 +1,7 @@
 """What one span tells of a call to a model, whatever dialect it speaks, and the exchange that this amounts to."""
 
 import hashlib
+import json
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -155,8 +156,10 @@ def _tags(span: Span, told: Told) -> dict[str, str]:
 
 
 def _bytes(body: Json) -> bytes:
-    # Values came out of JSON or protobuf: what orjson refuses (large integers) is written as text.
-    return orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+    try:
+        return orjson.dumps(body, default=str, option=orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # an integer of more than 64 bits, or half a surrogate pair
+        return json.dumps(body, default=str).encode()
 
 
 def _seconds(nanoseconds: int) -> float:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy.exc import InterfaceError, OperationalError
+from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from journeyman.capture.archive import expire, put_aside, retire
 from journeyman.capture.frames import Damage, Frame, Kind, frame, read_record
@@ -37,8 +37,6 @@ _PAUSES = (0.1, 0.5, 2.0)
 _REPORT_SECONDS = 1.0
 _SYNC_SECONDS = 1.0
 """About what the death of the machine may cost: so often raw calls are put on the disk itself."""
-_AWAY = (OSError, OperationalError, InterfaceError)
-"""What a store raises that can take nothing now; anything else is about the records."""
 _PATIENCE_SECONDS = 60.0
 """After that, the records of a batch that the store does not take are offered to it one by one."""
 _MOST_IN_VAIN = 3
@@ -130,7 +128,12 @@ class Ingester:
         }  # fmt: skip
 
     def write_report(self, *, now: bool = False) -> None:
-        """Put the report beside the spool, where the gateway reads it; not before the last one is a second old."""
+        """Put the report beside the spool, where the gateway reads it; not before the last one is a second old.
+
+        One that waits for another ingester to end leaves the telling to that one.
+        """
+        if self._lock is None:
+            return
         if not now and time.monotonic() - self._reported_at < _REPORT_SECONDS:
             return
         self._reported_at = time.monotonic()
@@ -227,7 +230,7 @@ class Ingester:
 
     def _failed(self, work: _Work, error: Exception) -> None:
         self._undone = work  # until it is in the batch, or aside
-        if isinstance(error, _AWAY):
+        if _is_away(error):
             raise StoreDown(f"a call cannot be read now ({error}); it waits in the spool") from error
         self._aside(work.raw(), work.name, error)
         self._undone = None
@@ -308,6 +311,7 @@ class Ingester:
                 self._store.put(*batch)
             except Exception as error:  # whatever the store raises: nothing is lost, and the delay is shown
                 self.note(error)
+                self.write_report(now=True)
                 log.warning("%d records could not be stored yet: %s", len(batch), error)
                 if pause is not None and not self._stop.wait(pause):
                     continue
@@ -323,7 +327,7 @@ class Ingester:
         if self._refused_since is None:
             self._refused_since = now
         down = StoreDown(f"the store takes nothing ({error}); {len(batch)} records wait in the spool")
-        if isinstance(error, _AWAY) and now - self._refused_since < _PATIENCE_SECONDS:
+        if _is_away(error) and now - self._refused_since < _PATIENCE_SECONDS:
             raise down from error
         refused: list[tuple[Stored, Exception]] = []
         taken: list[Stored] = []
@@ -334,7 +338,7 @@ class Ingester:
                 refused.append((record, fault))
             else:
                 taken.append(record)
-            if not taken and sum(isinstance(fault, _AWAY) for _, fault in refused) >= min(_MOST_IN_VAIN, len(batch)):
+            if not taken and sum(_is_away(fault) for _, fault in refused) >= min(_MOST_IN_VAIN, len(batch)):
                 raise down from error
         for record, why in refused:
             self._aside(_written(record), f"record-{record.id}", why)
@@ -387,6 +391,12 @@ class Ingester:
         expire(self._folder, self._options.keep_raw_days)
         for chore in self._options.chores:
             chore()
+
+
+def _is_away(error: Exception) -> bool:
+    """Whether a store that raises this can take nothing now; anything else is about the records."""
+    # What the store explains in words of its own, locked, full or unreachable, has the database's error as its cause.
+    return isinstance(error, OSError | OperationalError | InterfaceError) or isinstance(error.__cause__, DatabaseError)
 
 
 def _call_work(make: Callable[[EndedCall], Sequence[Stored]], call: EndedCall) -> _Work:

@@ -16,6 +16,7 @@ from journeyman.cli.thread import harmless
 from journeyman.config import Settings
 from journeyman.datasets.erasure import Holding, Said, datasets_holding, purge_nodes, rewrite_without
 from journeyman.errors import InvalidInput
+from journeyman.evals.erasure import erase_from_evaluations
 from journeyman.records import Filter
 from journeyman.store.fields import refuse_everything
 from journeyman.store.sql import open_store
@@ -79,6 +80,7 @@ def _forget(store: Store, settings: Settings, target: Target, rewrite: bool, yes
     _tell_of_the_rest(settings.spool)
     if purged := purge_nodes(settings.home / "datasets", said):
         typer.echo(f"kept steps of datasets: {purged} removed; the next build makes them again")
+    _evaluations(store, settings.home / "evals", said)
     for holding in datasets_holding(store, said):
         _dataset(store, holding, said, rewrite)
 
@@ -95,6 +97,22 @@ def _redacted(settings: Settings, target: Target) -> list[Target]:
         return []
     name = redactor.text(target.name)
     return [Target(target.what, name)] if name != target.name else []
+
+
+def _evaluations(store: Store, folder: Path, said: Said) -> None:
+    """Take what was erased out of evaluations: transcripts, what reports quote, and the calls that they made."""
+    found = erase_from_evaluations(folder, store, said.begins)
+    if found.conversations:
+        gone = _erase(store, [Target("session", name) for name in found.sessions], said)
+        typer.echo(
+            f"evaluations: {found.conversations} conversations removed, and {gone.exchanges} calls that made them; "
+            f"{found.reports} reports written again without their words"
+        )
+    for each in found.unreached:
+        typer.echo(
+            f"evaluations: {harmless(each)} could not be looked into, and what was erased is not known any more; "
+            "look at it yourself once its evaluation is over, and delete it if it holds the words"
+        )
 
 
 def _dataset(store: Store, holding: Holding, said: Said, rewrite: bool) -> None:

@@ -8,7 +8,7 @@ from journeyman.datasets.cache import NodeCache
 from journeyman.datasets.duplicates import essence
 from journeyman.datasets.versions import Made, keep_dataset, load_rows
 from journeyman.errors import InvalidInput
-from journeyman.records import Dataset, Exchange, Row
+from journeyman.records import Dataset, Exchange, Message, Row
 from journeyman.store.store import Store
 
 ERASED = "erased"
@@ -23,11 +23,14 @@ class Said:
         self._store = store
         self._ids = set(ids)
         self._hashes: set[str] = set()
+        self._asked: set[str] = set()
 
     def add(self, exchanges: Sequence[Exchange]) -> None:
         """Remember exchanges before they go."""
         for exchange in exchanges:
             self._ids.add(exchange.id)
+            if any(message.role != "system" for message in exchange.messages):
+                self._asked.add(essence(exchange.messages)[-1])
             messages = (*exchange.messages, *((exchange.reply,) if exchange.reply else ()))
             if messages:
                 self._hashes.add(essence(messages)[-1])
@@ -46,6 +49,10 @@ class Said:
             return True
         same = self._hashes and not self._hashes.isdisjoint(essence(row.messages))
         return bool(same) and self._store.get(Exchange, row.source) is None
+
+    def begins(self, messages: Sequence[Message]) -> bool:
+        """Whether a conversation begins with the whole request of one of the exchanges, whatever was replied to it."""
+        return bool(self._asked) and not self._asked.isdisjoint(essence(messages))
 
 
 class Holding(NamedTuple):

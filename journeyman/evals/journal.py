@@ -26,6 +26,18 @@ except ImportError:  # Windows: nobody is kept from evaluating the same twice at
 _WRONG_SHAPE = (ValueError, KeyError, TypeError, ValidationError)
 
 
+def hold(file: BinaryIO) -> None:
+    """Be the only one that works on an evaluation's file; Refused while another process does."""
+    try:
+        if fcntl is not None:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as problem:
+        raise Refused(
+            "the same evaluation is under way in another process, and nothing was done here; wait for it, or "
+            "change the seed"
+        ) from problem
+
+
 class Finished(Frozen):
     """One model's attempt at one case: its result, the seconds of each model call, and the conversation."""
 
@@ -62,14 +74,10 @@ class Journal:
         self.path = self._folder / f"{name}-{digest}.unfinished.jsonl"
         self._file = self.path.open("a+b")
         try:
-            if fcntl is not None:
-                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as problem:
+            hold(self._file)
+        except Refused:
             self.close()
-            raise Refused(
-                "the same evaluation is under way in another process, and nothing was done here; wait for it, or "
-                "change the seed"
-            ) from problem
+            raise
         if self._fresh:
             self._file.truncate(0)
         self._read()
@@ -97,6 +105,11 @@ class Journal:
         if self.path is not None:
             self.close()
             self.path.replace(path)
+
+    def read(self, path: Path) -> None:
+        """Know what a report's transcripts hold."""
+        for line in path.read_bytes().splitlines():
+            self._take(json.loads(line))
 
     def close(self) -> None:
         """Let go of the file; what it holds stays."""

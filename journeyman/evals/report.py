@@ -12,7 +12,7 @@ from journeyman.evals.pages import caveats, money, percent, points, provenance, 
 from journeyman.evals.slices import by_slice
 from journeyman.evals.verdicts import slice_verdict, verdict, versus_verdict
 from journeyman.evals.versus_page import versus_to_html
-from journeyman.records import CaseResult, EvalReport, ModelReport, PairedDifference
+from journeyman.records import CaseResult, Condition, EvalReport, Filter, ModelReport, PairedDifference
 from journeyman.records.evaluation import SliceDifference, VersusReport
 from journeyman.statistics import proportion
 from journeyman.store.store import Store
@@ -30,28 +30,45 @@ def save(report: EvalReport, store: Store, folder: Path, transcripts: Transcript
     return _write(
         folder,
         f"{report.suite}-{report.id}",
-        {
-            ".md": to_markdown(report),
-            ".json": report.model_dump_json(indent=2) + "\n",
-            ".xml": to_junit(report),
-            ".html": to_html(report, transcripts or {}),
-        },
+        _pages(report, transcripts or {}),
         f"The store has kept the report as {report.id}; free some space and evaluate again to get the files",
     )
 
 
-def save_versus(report: VersusReport, folder: Path, transcripts: Transcripts | None = None) -> tuple[Path, Path]:
-    """Write a head-to-head report into `folder`: Markdown, JSON and HTML."""
-    return _write(
+def rewrite(report: EvalReport, store: Store, folder: Path, transcripts: Transcripts) -> None:
+    """Put the report in its own place, in the store and in `folder`, after what it said of some cases was erased."""
+    _write(
         folder,
-        f"{report.suite}-versus-{report.id}",
-        {
-            ".md": versus_to_markdown(report),
-            ".json": report.model_dump_json(indent=2) + "\n",
-            ".html": versus_to_html(report, transcripts or {}),
-        },
-        "What was judged is kept; free some space and run the same command again",
+        f"{report.suite}-{report.id}",
+        _pages(report, transcripts),
+        "The transcripts are without the erased words; the pages are not: delete them",
     )
+    store.forget(EvalReport, Filter(conditions=(Condition(field="id", operator="=", value=report.id),)))
+    store.put(report)
+
+
+def _pages(report: EvalReport, transcripts: Transcripts) -> dict[str, str]:
+    return {
+        ".md": to_markdown(report),
+        ".json": report.model_dump_json(indent=2) + "\n",
+        ".xml": to_junit(report),
+        ".html": to_html(report, transcripts),
+    }
+
+
+def save_versus(
+    report: VersusReport,
+    folder: Path,
+    transcripts: Transcripts | None = None,
+    otherwise: str = "What was judged is kept; free some space and run the same command again",
+) -> tuple[Path, Path]:
+    """Write a head-to-head report into `folder`: Markdown, JSON and HTML; `otherwise` says what to do without space."""
+    pages = {
+        ".md": versus_to_markdown(report),
+        ".json": report.model_dump_json(indent=2) + "\n",
+        ".html": versus_to_html(report, transcripts or {}),
+    }
+    return _write(folder, f"{report.suite}-versus-{report.id}", pages, otherwise)
 
 
 def to_markdown(report: EvalReport) -> str:

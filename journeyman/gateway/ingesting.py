@@ -84,9 +84,13 @@ class IngesterProcess:
 
 
 def ingester_report(spool: Path) -> dict[str, Any]:
-    """What the ingester of a spool's folder last told of itself; `at` says when. Nothing before it ever ran."""
+    """What the ingester of a spool's folder last told of itself; `at` says when. Nothing before it ever ran.
+
+    The `lag` goes on growing from then on: an ingester that hangs, or is dead, tells of none.
+    """
     try:
         report = orjson.loads((spool / REPORT).read_bytes())
-    except (OSError, ValueError):
+        report["lag"] = round(report["lag"] + max(0.0, time.time() - report["at"]), 3)
+    except (OSError, ValueError, KeyError, TypeError):
         return {}
     return report if isinstance(report, dict) else {}

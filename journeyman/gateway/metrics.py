@@ -84,7 +84,7 @@ class Metrics:
             for name, value in report.items():
                 if isinstance(value, int | float):
                     lines += _typed(f"journeyman_{part}_{name}", "gauge", f"`{name}` of the {part}, as in /healthz.")
-                    lines.append(f"journeyman_{part}_{name} {float(value):g}")
+                    lines.append(f"journeyman_{part}_{name} {value + 0}")
         return "\n".join(lines) + "\n"
 
 

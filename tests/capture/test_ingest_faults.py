@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -45,6 +46,30 @@ class ReadOnly(MemoryStore):
         if self.full:
             raise OSError("No space left on device")
         super().put(*records)
+
+
+@pytest.mark.parametrize("calls", [1, 30])
+def test_calls_wait_while_another_process_holds_the_database(spool, tmp_path, monkeypatch, calls):
+    """Also when the store's patience is at its end, and ours, too: nothing is put aside that only has to wait."""
+    monkeypatch.setattr("journeyman.capture.ingest._PATIENCE_SECONDS", 0.0)
+    store = SqlStore(f"sqlite:///{tmp_path / 'store.db'}", busy_timeout=0.05)
+    ingesting = ingester(spool, store)
+    holding = sqlite3.connect(tmp_path / "store.db", isolation_level=None)
+    holding.execute("BEGIN IMMEDIATE")
+    for number in range(calls):
+        call(spool, number)
+    spool.flush()
+    for _ in range(2):
+        with pytest.raises(StoreDown, match="locked"):
+            ingesting.run_once()
+    assert "locked" in ingesting.report()["last_error"]
+    holding.execute("ROLLBACK")
+    ingesting.run_once()
+    assert ingesting.report()["aside"] == 0
+    assert {each.id for each in store.find(Exchange, limit=calls + 1)} == {f"{number:032x}" for number in range(calls)}
+    holding.close()
+    ingesting.close()
+    store.close()
 
 
 class Poison:

@@ -1,3 +1,6 @@
+import asyncio
+import json
+
 import pytest
 import typer
 from typer.testing import CliRunner
@@ -8,9 +11,12 @@ from journeyman.config import Settings
 from journeyman.datasets.build import build_dataset
 from journeyman.datasets.versions import find_dataset, load_rows
 from journeyman.errors import InvalidInput
-from journeyman.records import Choice, Dataset, Exchange, Feedback, Filter, Message
+from journeyman.evals import Journal, Judge, evaluate, load_cases, save, save_versus, versus
+from journeyman.evals.journal import hold
+from journeyman.records import Choice, Dataset, EvalReport, Exchange, Feedback, Filter, Message
 from journeyman.records.message import assistant, user
 from journeyman.store.sql import open_store
+from tests.evals.players import Players, judging, says
 
 app = typer.Typer()
 app.command()(forget_command)
@@ -148,3 +154,69 @@ def test_raw_bytes_that_it_cannot_reach_are_told(run, store):
     told = run("--person", "ana", "--yes")
     assert "1 segments are not archived yet" in told
     assert "1 files in" in told
+
+
+@pytest.fixture
+def evaluated(run, store, tmp_path):
+    """An evaluation of two cases, one of which is what Ana had asked; the models' calls are in the store."""
+    folder = Settings().home / "evals"
+    cases = tmp_path / "cases.jsonl"
+    check = {"type": "exact", "answer": "yes"}
+    asked = [[{"role": "user", "content": said}] for said in ("question 0", "question 9")]
+    rows = [{"id": f"c{number}", "messages": each, "check": check} for number, each in enumerate(asked)]
+    cases.write_text("\n".join(map(json.dumps, rows)))
+    engine = Players(one=says("secret of one"), two=says("yes"), judge=judging(lambda shown: "1"))
+    journal = Journal(folder)
+    report = asyncio.run(evaluate(load_cases(cases), ["one", "two"], engine, journal=journal))
+    page, _ = save(report, store, folder, journal.finished)
+    journal.keep_as(page.with_suffix(".transcripts.jsonl"))
+    journal = Journal(folder)
+    judge = Judge(engine, "judge")
+    compared = asyncio.run(versus(load_cases(cases), "one", "two", engine, judge, rubric="kind", journal=journal))
+    other, _ = save_versus(compared, folder, journal.finished)
+    journal.keep_as(other.with_suffix(".transcripts.jsonl"))
+    for case in report.models[0].cases:
+        store.put(Exchange(model="one", state="complete", session=case.session, tags={"stage": "eval"}))
+    return report, folder
+
+
+def test_evaluations_keep_their_numbers_and_lose_the_words(run, store, evaluated):
+    report, folder = evaluated
+    files = {path: path.read_text() for path in folder.iterdir()}
+    assert any("question 0" in text for text in files.values())
+    told = run("--person", "ana", "--yes")
+    assert "evaluations: 4 conversations removed, and 1 calls that made them; 2 reports written again" in told
+    for path, before in files.items():
+        now = path.read_text()
+        assert "question 0" not in now, path.name
+        assert ("question 9" in now) == ("question 9" in before), path.name
+    kept = store.get(EvalReport, report.id)
+    assert [model.success for model in kept.models] == [model.success for model in report.models]
+    assert kept.models[0].cases[0].reason == "erased"
+    assert kept.models[0].cases[1] == report.models[0].cases[1]
+    sessions = [case.session for case in report.models[0].cases]
+    assert [store.count(Exchange, Filter.parse(f"session = {each}"))[""] for each in sessions] == [0, 1]
+    again = {path: path.read_text() for path in folder.iterdir()}
+    assert "evaluations:" not in run("--person", "ana", "--yes")
+    assert again == {path: path.read_text() for path in folder.iterdir()}
+
+
+def test_an_evaluation_under_way_is_named(run, store, evaluated):
+    _, folder = evaluated
+    unfinished = folder / "cases-eval-0123456789ab.unfinished.jsonl"
+    unfinished.write_text(next(folder.glob("*.transcripts.jsonl")).read_text())
+    with unfinished.open("rb") as held:
+        hold(held)
+        told = run("--person", "ana", "--yes")
+    assert f"evaluations: {unfinished} (Refused: the same evaluation is under way" in told
+    assert "delete it if it holds the words" in told
+
+
+def test_an_unfinished_evaluation_goes_on_without_what_was_erased(run, store, evaluated):
+    _, folder = evaluated
+    transcripts = next(folder.glob("*.transcripts.jsonl"))
+    unfinished = folder / "cases-eval-0123456789ab.unfinished.jsonl"
+    unfinished.write_text(transcripts.read_text())
+    run("--person", "ana", "--yes")
+    assert "question 0" not in unfinished.read_text()
+    assert "question 9" in unfinished.read_text()

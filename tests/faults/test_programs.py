@@ -1,10 +1,13 @@
-"""Programs with in-process capture that fork, end without a word, or live through a clock that goes back."""
+"""Programs that fork, end without a word, or live through a clock that goes back; and a gateway whose clock does."""
 
 import asyncio
 import os
 import sys
 import textwrap
+from datetime import timedelta
+from pathlib import Path
 
+import aiohttp
 import pytest
 
 from tests.faults.conftest import Load
@@ -51,7 +54,14 @@ PROGRAMS = {
 }
 
 
-@pytest.mark.parametrize("what", PROGRAMS)
+FAULTS = {
+    "fork": "fork, captured in process",
+    "exit without flush": "exit without flush, captured in process",
+    "clock stepped back": "clock stepped back ten times by an hour, captured in process",
+}
+
+
+@pytest.mark.parametrize("what", [pytest.param(each, marks=pytest.mark.fault(FAULTS[each])) for each in PROGRAMS])
 async def test_a_program_that_captures_itself(installation, upstream, tally, what):
     load = Load(installation)
     program = await asyncio.create_subprocess_exec(
@@ -67,3 +77,27 @@ async def test_a_program_that_captures_itself(installation, upstream, tally, wha
     tally(load, stored)
     assert sum(upstream.asked.values()) == len(load.sent) >= 7
     assert {name: each.state for name, each in stored.items()} == dict.fromkeys(load.sent, "complete")
+
+
+@pytest.mark.fault("clock stepped back ten times by an hour, gateway and ingester")
+async def test_the_clock_is_stepped_back(installation, tally, tmp_path):
+    clock = tmp_path / "offset"
+    clock.write_text("0")
+    folders = [str(Path(__file__).parent / "stepping_clock"), os.environ.get("PYTHONPATH", "")]
+    installation.settings |= {"STEPPED_CLOCK": str(clock), "PYTHONPATH": os.pathsep.join(filter(None, folders))}
+    await installation.start()
+    load = Load(installation)
+    async with aiohttp.ClientSession() as session:
+        for hour in range(10):
+            for number in range(10):
+                await load.ask(session, f"hour {hour} call {number}", stream=bool(number % 2))
+                if number == 4:
+                    clock.write_text(str(-3600 * (hour + 1)))
+    await installation.stop()
+    await installation.drain()
+    stored = installation.stored()
+    tally(load, stored)
+    assert not load.failed
+    assert {name: each.state for name, each in stored.items()} == dict.fromkeys(load.sent, "complete")
+    assert stored["hour 0 call 0"].at - stored["hour 9 call 9"].at > timedelta(hours=9), "the clock did step"
+    assert all(0 <= each.latency < 60 for each in stored.values()), "what was measured did not"

@@ -4,6 +4,7 @@ import asyncio
 import json
 
 import aiohttp
+import pytest
 
 from tests.faults.conftest import EVENTS, WORDS, Load
 
@@ -32,29 +33,52 @@ async def finish(installation):
     return installation.stored()
 
 
+@pytest.mark.fault("upstream cut behind each event of a stream, and in the middle of each")
 async def test_the_upstream_cuts_at_every_chunk(installation, upstream, tally):
     load = Load(installation)
     await installation.start()
-    for number in range(len(EVENTS)):
-        name = f"cut {number}"
-        upstream.cut[name] = number
-        load.sent.append(name)
-        got, broke = await raw_stream(installation, name)
-        assert b"".join(EVENTS[:number]).startswith(got), "nothing that the upstream did not say"
-        assert b"[DONE]" not in got
-        assert broke or b"error" in got or not got
+    sent = {}
+    for number, event in enumerate(EVENTS):
+        for more in (0, len(event) // 2):
+            name = f"cut {number} and {more} bytes"
+            upstream.cut[name], upstream.cut_bytes[name] = number, more
+            load.sent.append(name)
+            got, broke = await raw_stream(installation, name)
+            sent[name] = b"".join(EVENTS[:number]) + event[:more]
+            assert sent[name].startswith(got) or b"error" in got, "nothing that the upstream did not say"
+            assert b"[DONE]" not in got
+            assert broke or b"error" in got, "the client sees that it is not whole"
     stored = await finish(installation)
     tally(load, stored)
     assert set(stored) == set(load.sent)
-    for number in range(len(EVENTS)):
-        found = stored[f"cut {number}"]
-        assert found.state in ("truncated_upstream", "failed"), number
+    for name, part in sent.items():
+        found = stored[name]
+        assert found.state == "truncated_upstream", name
         said = found.reply.text if found.reply else ""
-        assert "".join(WORDS[:number]).startswith(said)
-        if number < len(EVENTS) - 1:
-            assert all(choice.finish_reason is None for choice in found.choices), "no finish that was not told"
+        assert "".join(WORDS).startswith(said)
+        assert len(said.split()) <= part.count(b"word")
+        finished = b'"finish_reason": "stop"}' in part
+        assert finished or all(choice.finish_reason is None for choice in found.choices), "no finish that was not told"
 
 
+@pytest.mark.fault("upstream cut within an answer that is no stream")
+async def test_the_upstream_cuts_a_whole_answer(installation, upstream, tally):
+    load = Load(installation)
+    await installation.start()
+    async with aiohttp.ClientSession() as session:
+        for number in range(20):
+            upstream.cut[f"cut {number}"] = number * 20
+            got = await load.ask(session, f"cut {number}")
+            assert got is None or (b"upstream" in got and b"choices" not in got)
+    stored = await finish(installation)
+    tally(load, stored)
+    assert not load.answered
+    assert set(stored) == set(load.sent)
+    assert {each.state for each in stored.values()} <= {"truncated_upstream", "failed"}
+    assert all(choice.finish_reason is None for each in stored.values() for choice in each.choices)
+
+
+@pytest.mark.fault("client gone in the middle of a stream")
 async def test_clients_go_in_the_middle_of_a_stream(installation, upstream, tally):
     upstream.pace = 0.003
     load = Load(installation)
@@ -69,6 +93,7 @@ async def test_clients_go_in_the_middle_of_a_stream(installation, upstream, tall
     assert {each.state for each in stored.values()} == {"aborted_client"}
 
 
+@pytest.mark.fault("slow client")
 async def test_slow_clients_get_all_of_it_and_hold_up_nobody(installation, upstream, tally):
     filler = b": " + b"x" * 20_000 + b"\n\n"
     upstream.stream = [part for event in EVENTS for part in (filler, event)]
@@ -86,6 +111,7 @@ async def test_slow_clients_get_all_of_it_and_hold_up_nobody(installation, upstr
     assert {name: each.state for name, each in stored.items()} == dict.fromkeys(load.sent, "complete")
 
 
+@pytest.mark.fault("malformed stream")
 async def test_what_is_no_proper_stream_passes_as_it_is(installation, upstream, tally):
     bad = {
         "not json": [b"data: {broken\n\n", b"data: [DONE]\n\n"],
@@ -109,6 +135,7 @@ async def test_what_is_no_proper_stream_passes_as_it_is(installation, upstream, 
     assert "complete" not in {each.state for each in stored.values()}
 
 
+@pytest.mark.fault("body of 10 MB")
 async def test_a_body_of_10_megabytes(installation, upstream, tally):
     load = Load(installation)
     await installation.start()

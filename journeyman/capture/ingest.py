@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import orjson
-from sqlalchemy.exc import DatabaseError, InterfaceError, OperationalError
 
 from journeyman.capture.archive import expire, put_aside, retire
+from journeyman.capture.away import store_is_away
 from journeyman.capture.frames import Damage, Frame, Kind, frame, read_record
 from journeyman.capture.joining import EndedCall, Held, Joining, OpenCall
 from journeyman.capture.metering import Meter
@@ -128,13 +128,8 @@ class Ingester:
         }  # fmt: skip
 
     def write_report(self, *, now: bool = False) -> None:
-        """Put the report beside the spool, where the gateway reads it; not before the last one is a second old.
-
-        One that waits for another ingester to end leaves the telling to that one.
-        """
-        if self._lock is None:
-            return
-        if not now and time.monotonic() - self._reported_at < _REPORT_SECONDS:
+        """Put the report of whoever works here beside the spool; not before the last one is a second old."""
+        if self._lock is None or (not now and time.monotonic() - self._reported_at < _REPORT_SECONDS):
             return
         self._reported_at = time.monotonic()
         unfinished = self._folder / f"{REPORT}.partial"
@@ -230,7 +225,7 @@ class Ingester:
 
     def _failed(self, work: _Work, error: Exception) -> None:
         self._undone = work  # until it is in the batch, or aside
-        if _is_away(error):
+        if store_is_away(error):
             raise StoreDown(f"a call cannot be read now ({error}); it waits in the spool") from error
         self._aside(work.raw(), work.name, error)
         self._undone = None
@@ -327,7 +322,7 @@ class Ingester:
         if self._refused_since is None:
             self._refused_since = now
         down = StoreDown(f"the store takes nothing ({error}); {len(batch)} records wait in the spool")
-        if _is_away(error) and now - self._refused_since < _PATIENCE_SECONDS:
+        if store_is_away(error) and now - self._refused_since < _PATIENCE_SECONDS:
             raise down from error
         refused: list[tuple[Stored, Exception]] = []
         taken: list[Stored] = []
@@ -338,7 +333,7 @@ class Ingester:
                 refused.append((record, fault))
             else:
                 taken.append(record)
-            if not taken and sum(_is_away(fault) for _, fault in refused) >= min(_MOST_IN_VAIN, len(batch)):
+            if not taken and sum(store_is_away(fault) for _, fault in refused) >= min(_MOST_IN_VAIN, len(batch)):
                 raise down from error
         for record, why in refused:
             self._aside(_written(record), f"record-{record.id}", why)
@@ -391,12 +386,6 @@ class Ingester:
         expire(self._folder, self._options.keep_raw_days)
         for chore in self._options.chores:
             chore()
-
-
-def _is_away(error: Exception) -> bool:
-    """Whether a store that raises this can take nothing now; anything else is about the records."""
-    # What the store explains in words of its own, locked, full or unreachable, has the database's error as its cause.
-    return isinstance(error, OSError | OperationalError | InterfaceError) or isinstance(error.__cause__, DatabaseError)
 
 
 def _call_work(make: Callable[[EndedCall], Sequence[Stored]], call: EndedCall) -> _Work:

@@ -1,7 +1,7 @@
 """How sure we are: intervals, tests, sequences that may be peeked at, rankings, agreement. Proven by simulation."""
 
 from journeyman.statistics.agreement import cohens_kappa, krippendorffs_alpha, squared
-from journeyman.statistics.debiased import prediction_powered_mean
+from journeyman.statistics.debiased import prediction_powered_mean, prediction_powered_rate
 from journeyman.statistics.intervals import (
     Z95,
     clustered_mean,
@@ -15,13 +15,15 @@ from journeyman.statistics.intervals import (
 from journeyman.statistics.planning import cases_needed, detectable_difference, detectable_mean_difference
 from journeyman.statistics.ranking import bradley_terry, kendall_tau
 from journeyman.statistics.repeated import pass_at_k, pass_power_k, rule_of_three
-from journeyman.statistics.sequences import AsymptoticSequence, BettingSequence, paired_sequence
+from journeyman.statistics.sequences import AsymptoticSequence, BettingSequence, PairedSequence
+from journeyman.statistics.shares import mean_share
 from journeyman.statistics.significance import benjamini_hochberg, mcnemar
 
 __all__ = [
-    "Z95", "AsymptoticSequence", "BettingSequence", "benjamini_hochberg", "bradley_terry", "cases_needed",
+    "Z95", "AsymptoticSequence", "BettingSequence", "PairedSequence", "benjamini_hochberg", "bradley_terry",
+    "cases_needed",
     "clustered_mean", "cohens_kappa", "compare", "detectable_difference", "detectable_mean_difference", "kendall_tau",
-    "krippendorffs_alpha", "mcnemar", "paired_difference", "paired_mean", "paired_sequence", "pass_at_k",
-    "pass_power_k", "prediction_powered_mean", "proportion", "quantile", "ratio_of_clustered_means", "rule_of_three",
-    "squared",
+    "krippendorffs_alpha", "mcnemar", "mean_share", "paired_difference", "paired_mean", "pass_at_k",
+    "pass_power_k", "prediction_powered_mean", "prediction_powered_rate", "proportion", "quantile",
+    "ratio_of_clustered_means", "rule_of_three", "squared",
 ]  # fmt: skip

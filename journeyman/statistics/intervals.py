@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Interval, ModelReport, PairedDifference
+from journeyman.statistics.normal import normal_share, students_quantile
 
 Z95 = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
@@ -91,9 +92,11 @@ def clustered_mean(clusters: Sequence[Sequence[float]], draws: int = 1000, seed:
 
     Values of one cluster, such as the calls of one conversation, resemble each other: taken one by one they would
     promise too narrow an interval. B. Efron and R. J. Tibshirani (1993), An Introduction to the Bootstrap, chapter 13.
+    The percentiles are those of T. C. Hesterberg (2015), The American Statistician 69:371–386, section 5.3: resampling
+    few clusters shows too little of how they differ, which Student's quantile makes up for.
     """
-    means = _resampled_means(clusters, draws, seed)
-    return Interval(estimate=_mean(clusters), low=quantile(means, 0.025), high=quantile(means, 0.975))
+    means, outside = _resampled_means(clusters, draws, seed), _expanded(len(clusters))
+    return Interval(estimate=_mean(clusters), low=quantile(means, outside), high=quantile(means, 1 - outside))
 
 
 def paired_mean(
@@ -121,8 +124,13 @@ def ratio_of_clustered_means(
     """One mean over another of independent clusters, with a 95% interval as in `clustered_mean`; both above 0."""
     pairs = zip(_resampled_means(above, draws, seed), _resampled_means(below, draws, seed + 1), strict=True)
     ratios = [one / other for one, other in pairs]
-    estimate = _mean(above) / _mean(below)
-    return Interval(estimate=estimate, low=quantile(ratios, 0.025), high=quantile(ratios, 0.975))
+    estimate, outside = _mean(above) / _mean(below), _expanded(min(len(above), len(below)))
+    return Interval(estimate=estimate, low=quantile(ratios, outside), high=quantile(ratios, 1 - outside))
+
+
+def _expanded(clusters: int) -> float:
+    """The share to leave out on either side of so many resampled clusters; 2.5% of very many."""
+    return normal_share(-math.sqrt(clusters / (clusters - 1)) * students_quantile(0.975, clusters - 1))
 
 
 def _mean(clusters: Sequence[Sequence[float]]) -> float:

@@ -5,28 +5,28 @@ from collections.abc import Sequence
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Interval
-from journeyman.statistics.intervals import clustered_mean
+from journeyman.statistics.shares import mean_share
 
 Attempts = Sequence[tuple[int, int]]
 """(successes, attempts) of each case."""
 
 
-def pass_at_k(cases: Attempts, k: int, draws: int = 1000, seed: int = 0) -> Interval:
-    """The chance that at least one of `k` attempts at a case succeeds, averaged over cases; cases are resampled.
+def pass_at_k(cases: Attempts, k: int) -> Interval:
+    """The chance that at least one of `k` attempts at a case succeeds, averaged over cases.
 
     Unbiased for each case: 1 − C(n − c, k) / C(n, k). M. Chen et al. (2021), arXiv 2107.03374.
     """
     _check(cases, k)
-    return _mean([1 - math.comb(n - c, k) / math.comb(n, k) for c, n in cases], draws, seed)
+    return mean_share([1 - math.comb(n - c, k) / math.comb(n, k) for c, n in cases])
 
 
-def pass_power_k(cases: Attempts, k: int, draws: int = 1000, seed: int = 0) -> Interval:
-    """The chance that all of `k` attempts at a case succeed, averaged over cases; cases are resampled.
+def pass_power_k(cases: Attempts, k: int) -> Interval:
+    """The chance that all of `k` attempts at a case succeed, averaged over cases.
 
     Unbiased for each case: C(c, k) / C(n, k). S. Yao et al. (2024), arXiv 2406.12045.
     """
     _check(cases, k)
-    return _mean([math.comb(c, k) / math.comb(n, k) for c, n in cases], draws, seed)
+    return mean_share([math.comb(c, k) / math.comb(n, k) for c, n in cases])
 
 
 def rule_of_three(attempts: int, confidence: float = 0.95) -> float:
@@ -45,9 +45,3 @@ def _check(cases: Attempts, k: int) -> None:
     for successes, attempts in cases:
         if not 0 <= successes <= attempts or attempts < k:
             raise InvalidInput(f"a case has {successes} successes in {attempts} attempts; it takes at least k = {k}")
-
-
-def _mean(values: list[float], draws: int, seed: int) -> Interval:
-    if len(values) == 1:
-        return Interval(estimate=values[0], low=0.0, high=1.0)
-    return clustered_mean([[value] for value in values], draws, seed)

@@ -4,7 +4,7 @@ Dashboards are peeked at. An ordinary interval that is looked at again and again
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Interval
@@ -116,11 +116,39 @@ class BettingSequence:
         })  # fmt: skip
 
 
-def paired_sequence(differences: Sequence[float], *, level: float = 0.05) -> Interval:
-    """The anytime-valid interval for the mean of paired differences in [−1, 1], such as win − loss.
+class PairedSequence:
+    """For paired differences in [−1, 1], such as win − loss: narrow for many cases, and valid from the first on.
 
-    Below fifty cases that of the betting sequence, which needs no large numbers.
+    Before the fiftieth case it is a betting sequence, then an asymptotic one; a fifth of the doubt is spent on the
+    first and the rest on the second, so that both together keep the level.
     """
-    if len(differences) < 50:
-        return BettingSequence(-1.0, 1.0, level=level).add_all(differences).interval
-    return AsymptoticSequence(level=level).add_all(differences).interval
+
+    _SWITCH = 50
+
+    def __init__(self, *, level: float = 0.05) -> None:
+        self._early = BettingSequence(-1.0, 1.0, level=0.2 * level)
+        self._late = AsymptoticSequence(level=0.8 * level)
+        self._count = 0
+
+    def add(self, difference: float) -> None:
+        """One more case."""
+        if not -1 <= difference <= 1:
+            raise InvalidInput(f"a paired difference lies between −1 and 1, unlike {difference}")
+        self._count += 1
+        self._late.add(difference)
+        if self._count < self._SWITCH:
+            self._early.add(difference)
+
+    def add_all(self, differences: Iterable[float]) -> "PairedSequence":
+        """More cases, in order; itself."""
+        for difference in differences:
+            self.add(difference)
+        return self
+
+    @property
+    def interval(self) -> Interval:
+        """The interval now."""
+        if self._count < self._SWITCH:
+            return self._early.interval
+        found = self._late.interval
+        return Interval(estimate=found.estimate, low=max(-1.0, found.low), high=min(1.0, found.high))

@@ -12,6 +12,7 @@ from journeyman.errors import InvalidInput
 from journeyman.statistics import (
     AsymptoticSequence,
     BettingSequence,
+    PairedSequence,
     benjamini_hochberg,
     bradley_terry,
     cases_needed,
@@ -22,7 +23,6 @@ from journeyman.statistics import (
     krippendorffs_alpha,
     mcnemar,
     paired_mean,
-    paired_sequence,
     pass_at_k,
     pass_power_k,
     prediction_powered_mean,
@@ -146,7 +146,9 @@ def test_a_judge_that_is_always_right_narrows_the_interval_and_a_useless_one_doe
     truth = [float(draw.random() < 0.7) for _ in range(1100)]
     alone = proportion(int(sum(truth[:100])), 100)
     perfect = prediction_powered_mean(truth[:100], truth[:100], truth[100:])
-    useless = prediction_powered_mean(truth[:100], [draw.random() for _ in range(100)], [0.5, 0.6] * 500)
+    useless = prediction_powered_mean(
+        truth[:100], [draw.random() for _ in range(100)], [draw.random() for _ in range(1000)]
+    )
     assert perfect.high - perfect.low < 0.5 * (alone.high - alone.low)
     assert useless.high - useless.low < 1.1 * (alone.high - alone.low)
     assert perfect.low < 0.7 < perfect.high
@@ -192,8 +194,8 @@ def test_looking_at_an_ordinary_interval_all_the_time_breaks_its_promise():
 def test_sequences_narrow_around_the_truth():
     draw = random.Random(17)
     values = [draw.choice((1.0, 0.0, 0.0, -1.0, 1.0)) for _ in range(3000)]
-    late = paired_sequence(values)
-    early = paired_sequence(values[:40])
+    late = PairedSequence().add_all(values).interval
+    early = PairedSequence().add_all(values[:40]).interval
     assert late.low < 0.2 < late.high
     assert late.high - late.low < 0.2 < early.high - early.low
     assert -1 <= early.low <= early.high <= 1
@@ -209,3 +211,17 @@ def test_a_betting_sequence_stays_within_its_bounds(values):
 def test_values_outside_of_the_bounds_are_refused():
     with pytest.raises(InvalidInput, match="outside"):
         BettingSequence().add(1.5)
+    with pytest.raises(InvalidInput, match="between"):
+        PairedSequence().add(-1.5)
+
+
+def test_what_evaluations_stop_by_keeps_its_promise_from_the_first_case_on():
+    draw, wrong, runs = random.Random(23), 0, 150
+    for _ in range(runs):
+        sequence = PairedSequence()
+        for _ in range(300):
+            sequence.add(draw.choice((1.0, -1.0, 0.0)))
+            if not sequence.interval.low <= 0 <= sequence.interval.high:
+                wrong += 1
+                break
+    assert wrong / runs <= 0.1, "5% and what 150 runs may add by chance"

@@ -60,6 +60,10 @@ def eval_command(
     seed: Seed = 1,
     split: Split = "held-out",
     concurrency: Concurrency = 8,
+    attempts: Annotated[int, typer.Option(min=1, help="Tries of each case; needs a temperature above 0.")] = 1,
+    stop_early: Annotated[
+        bool, typer.Option("--stop-early", help="Compare two models only until it is known which is better.")
+    ] = False,
     temperature: Temperature = 0.0,
     max_tokens: MaxTokens = None,
     every_pair: Annotated[bool, typer.Option("--every-pair", help="Compare each model with each.")] = False,
@@ -83,7 +87,8 @@ def eval_command(
             with show_progress(names) as show:
                 return await evaluate(
                     suite, names, engine, count=number_of_cases(count, suite), seed=seed, split=split,
-                    concurrency=concurrency, sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
+                    concurrency=concurrency, attempts=attempts, stop_early=stop_early,
+                    sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
                     every_pair=every_pair, prices=PriceList(settings.prices), priced_as=priced, judge=judging,
                     ceiling_usd=max_cost, retries=retries, journal=journal, stands_for=stands_for(store, names),
                     on_progress=show,

@@ -14,6 +14,7 @@ from journeyman.cli.demo import demo_command
 from journeyman.cli.eval import eval_command
 from journeyman.cli.forget import forget_command
 from journeyman.cli.ingest import ingest_command
+from journeyman.cli.label import label_command
 from journeyman.cli.payback import payback_command
 from journeyman.cli.promote import aliases_command, promote_command, rollback_command
 from journeyman.cli.transfer import app as export_app
@@ -48,6 +49,7 @@ app.add_typer(template.app, name="template")
 app.add_typer(train.app, name="train")
 app.command("eval")(eval_command)
 app.command("versus")(versus_command)
+app.command("label")(label_command)
 app.command("payback")(payback_command)
 app.add_typer(adapters.app, name="adapters")
 app.command("promote")(promote_command)

@@ -3,9 +3,22 @@
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
-from journeyman.evals.journal import Finished
+from journeyman.evals.journal import Finished, attempt_key
 from journeyman.evals.judge import said
-from journeyman.evals.pages import money, percent, points, provenance, seconds, warnings
+from journeyman.evals.pages import (
+    PEOPLE,
+    PEOPLE_TOLD,
+    WITHIN,
+    money,
+    people_rows,
+    percent,
+    points,
+    provenance,
+    seconds,
+    shows_from,
+    warnings,
+    within_rows,
+)
 from journeyman.evals.svg import Spot, Whisker, forest, scatter
 from journeyman.evals.verdicts import slice_verdict, verdict
 from journeyman.records import CaseResult, EvalReport, ModelReport, PairedDifference
@@ -69,11 +82,16 @@ def to_html(report: EvalReport, transcripts: Mapping[tuple[str, str], Finished])
         *(f'<p class="warn">{escape(each)}</p>' for each in warnings(report)),
         _models(report.models),
     ]
+    if people := people_rows(report.models):
+        told = f'<p class="faint">{escape(PEOPLE_TOLD)}</p>'
+        parts += ["<h2>What people would have found</h2>", told, html_table(PEOPLE, people)]
+    if within := within_rows(report.models):
+        parts += ["<h2>Within several attempts</h2>", html_table(WITHIN, within)]
     if report.differences:
         rows = [_difference_row(each, cases) for each in report.differences]
         parts += [
             "<h2>Differences</h2>",
-            html_table(["model", "against", "difference", "fixed", "broken", "verdict"], rows),
+            html_table(["model", "against", "difference", "these cases show", "fixed", "broken", "verdict"], rows),
             LEGEND,
             *_forests(report, cases),
         ]
@@ -131,7 +149,8 @@ def _models(models: Sequence[ModelReport]) -> str:
 
 def _difference_row(each: PairedDifference, cases: int) -> list[str]:
     told = points(each.difference)
-    return [each.model, each.baseline, told, str(each.fixed), str(each.broken), verdict(each, cases)]
+    fixed, broken = str(each.fixed), str(each.broken)
+    return [each.model, each.baseline, told, shows_from(each, cases), fixed, broken, verdict(each, cases)]
 
 
 def _forests(report: EvalReport, cases: int) -> list[str]:
@@ -171,8 +190,8 @@ def _flips(report: EvalReport, transcripts: Mapping[tuple[str, str], Finished]) 
     parts = []
     for each in report.differences:
         before, after = results[each.baseline], results[each.model]
-        for name, tone, wanted in (("Broken", "bad", False), ("Fixed", "good", True)):
-            flipped = [id for id in after if after[id].success is wanted and before[id].success is not wanted]
+        for name, tone, sign in (("Broken", "bad", -1), ("Fixed", "good", 1)):
+            flipped = [id for id in after if sign * (after[id].rate - before[id].rate) > 0]
             heading = f"{name} by {each.model}, against {each.baseline}: {len(flipped)}"
             parts.append(f'<h3 class="tone-{tone}">{escape(heading)}</h3>')
             for id in flipped[:MOST_FLIPS]:
@@ -184,9 +203,13 @@ def _flips(report: EvalReport, transcripts: Mapping[tuple[str, str], Finished]) 
 
 
 def _flip(id: str, sides: Sequence[tuple[str, CaseResult]], transcripts: Mapping[tuple[str, str], Finished]) -> str:
-    shown = "".join(conversation(transcripts.get((name, id)), name, case.reason) for name, case in sides)
+    shown = "".join(
+        conversation(transcripts.get((name, attempt_key(id, case.attempt))), name, case.reason) for name, case in sides
+    )
     case = sides[0][1]
     told = escape(", ".join([case.kind, *case.tags]))
+    if case.attempts > 1:
+        told += " · " + " → ".join(f"{each.successes} of {each.attempts}" for _, each in sides)
     return (
         f'<details><summary>{escape(id)} <span class="faint">{told}</span></summary>'
         f'<div class="beside">{shown}</div></details>'

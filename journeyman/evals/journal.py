@@ -46,6 +46,26 @@ class Finished(Frozen):
     latencies: tuple[float, ...] = ()
     messages: tuple[Message, ...] = ()
 
+    @property
+    def key(self) -> tuple[str, str]:
+        """Where a journal keeps it."""
+        return self.model, attempt_key(self.result.scenario_id, self.result.attempt)
+
+
+def attempt_key(case: str, attempt: int) -> str:
+    """What an attempt at a case is called; the first one like the case."""
+    return case if attempt == 1 else f"{case}, attempt {attempt}"
+
+
+def read_transcripts(file: Path) -> dict[tuple[str, str], Finished]:
+    """The conversations beside a report, by model and attempt; InvalidInput when the file is something else."""
+    try:
+        lines = [json.loads(line) for line in file.read_bytes().splitlines()]
+        found = [Finished.model_validate(line["finished"]) for line in lines if "finished" in line]
+    except (OSError, *_WRONG_SHAPE) as problem:
+        raise InvalidInput(f"the conversations in {file} cannot be read ({type(problem).__name__})") from problem
+    return {each.key: each for each in found}
+
 
 class Journal:
     """Finished cases by model and case, and duels by case; without a folder, in memory alone."""
@@ -84,21 +104,21 @@ class Journal:
 
     def add(self, finished: Finished) -> None:
         """Keep a finished case; it is on the disk when this returns."""
-        self.finished[finished.model, finished.result.scenario_id] = finished
+        self.finished[finished.key] = finished
         self._write({"finished": finished.model_dump(mode="json"), "spent": self.spent})
 
     def add_unkept(self, finished: Finished) -> None:
         """Count a case now, but play it again when this evaluation is interrupted and goes on."""
-        self.finished[finished.model, finished.result.scenario_id] = finished
+        self.finished[finished.key] = finished
 
     def add_duel(self, duel: Duel) -> None:
         """Keep a judged pair; it is on the disk when this returns."""
         self.duels[duel.scenario_id] = duel
         self._write({"duel": duel.model_dump(mode="json")})
 
-    def of(self, model: str, case: str) -> Finished | None:
+    def of(self, model: str, case: str, attempt: int = 1) -> Finished | None:
         """What a model did on a case; None when it has not met it yet."""
-        return self.finished.get((model, case))
+        return self.finished.get((model, attempt_key(case, attempt)))
 
     def keep_as(self, path: Path) -> None:
         """The evaluation is over: its journal becomes the report's transcripts."""
@@ -145,7 +165,7 @@ class Journal:
             self.duels[duel.scenario_id] = duel
         else:
             finished = Finished.model_validate(line["finished"])
-            self.finished[finished.model, finished.result.scenario_id] = finished
+            self.finished[finished.key] = finished
             self.spent = float(str(line["spent"]))
 
     def _write(self, line: dict[str, object]) -> None:

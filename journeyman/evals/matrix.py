@@ -3,15 +3,16 @@
 A conversation that ended in an error is a failed case: it stays in the denominator and is counted beside the rate.
 """
 
+import random
 from collections.abc import Mapping, Sequence
 from itertools import combinations
-from statistics import fmean
+from typing import Any
 
 from journeyman.engines.engine import Engine
 from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput
 from journeyman.evals.cases import CaseSuite
-from journeyman.evals.journal import Finished, Journal
+from journeyman.evals.journal import Journal
 from journeyman.evals.judge import Judge
 from journeyman.evals.metering import Ceiling
 from journeyman.evals.playing import (
@@ -24,13 +25,11 @@ from journeyman.evals.playing import (
     suite_hash,
 )
 from journeyman.evals.slices import compare_slices
+from journeyman.evals.summaries import summarise
 from journeyman.machine import describe_machine
 from journeyman.prices import AS_OF, Price, PriceList
-from journeyman.records import EvalReport, Interval, ModelReport, Sampling, Scenario
-from journeyman.statistics import clustered_mean, compare, proportion, quantile
-
-FEWEST_FOR_RESAMPLING = 10
-"""With fewer cases, an interval from resampling promises more than it holds."""
+from journeyman.records import EvalReport, ModelReport, PairedDifference, Sampling, Scenario
+from journeyman.statistics import compare, compare_anytime
 
 
 async def evaluate(
@@ -42,6 +41,8 @@ async def evaluate(
     seed: int = 0,
     split: str = "held-out",
     concurrency: int = 8,
+    attempts: int = 1,
+    stop_early: bool = False,
     sampling: Sampling = Sampling(temperature=0.0),
     every_pair: bool = False,
     prices: PriceList | None = None,
@@ -58,54 +59,93 @@ async def evaluate(
     The first model is the baseline that the others are compared with; `every_pair` compares each with each.
     `priced_as` names, for models without a price of their own, those whose price applies (an adapter's base, then the
     adapter's own names). `judge` answers for the checks of a CaseSuite that need one. `ceiling_usd` ends the
-    evaluation before it costs more, judge included. A `journal` with a folder lets an interrupted evaluation go on;
+    evaluation before it costs more, judge included. Each case is tried `attempts` times; the temperature must be above
+    0 then. `stop_early` compares two models on the cases in a random order until their difference is known or no case
+    is left; its interval then holds although it was looked at all the time.
+    A `journal` with a folder lets an interrupted evaluation go on;
     `stands_for` says what each name answers as now: an alias that has moved on is not taken for the same model.
     """
     check_request(models, count, concurrency, priced_as or {})
+    _check_ways(models, attempts, stop_early, sampling)
     found = find_prices(prices or PriceList(), models, priced_as or {}, ceiling_usd)
     journal, ceiling = journal or Journal(), Ceiling(ceiling_usd)
     suite = _with_judge(suite, judge, ceiling)
     scenarios = _checked(suite, suite.scenarios(split, count, seed))
     cases, names = suite_hash(scenarios), {model: (stands_for or {}).get(model) for model in models}
-    identity = [suite.name, cases, split, seed, sampling.wire(), judge and judge.model, names]
+    identity = [suite.name, cases, split, seed, sampling.wire(), judge and judge.model, names, attempts, stop_early]
     journal.open(f"{suite.name}-eval", identity)
-    play = Play(suite, engine, sampling, concurrency, journal, ceiling, found, retries, on_progress or _nobody)
+    play = Play(
+        suite, engine, sampling, concurrency, journal, ceiling, found, retries, on_progress or _nobody, attempts
+    )
+    if stop_early:
+        scenarios = random.Random(seed).sample(scenarios, len(scenarios))
+        play.enough = lambda played: _is_known(compare_anytime(*reversed(_measured(play, models, played))))
     await play.all(models, scenarios)
-    reports = _measured(journal, models, scenarios, ceiling)
-    pairs = [(one, base) for base, one in combinations(reports, 2) if every_pair or base is reports[0]]
+    reports = _measured(play, models, scenarios)
     return EvalReport(
-        at=journal.at,  # an alias or a name that moves on later does not change what was measured
-        suite=suite.name,
         suite_hash=cases,
         seed=seed,
         split=split,
-        sampling=sampling,
-        concurrency=concurrency,
         models=tuple(reports),
-        differences=tuple(compare(*pair) for pair in pairs),
-        slices=tuple(each for pair in pairs for each in compare_slices(*pair)),
-        judge=judge.use() if judge else None,
-        machine=describe_machine(),
-        prices_as_of=AS_OF,
-        prices=_prices(found, judge),
-        ceiling_usd=ceiling_usd,
-        spent_usd=None if None in found.values() or (judge and judge.price is None) else ceiling.spent,
-        left=play.left,
-        resumed=journal.resumed,
+        planned=len(scenarios) if stop_early else None,
+        **_how_it_was_played(play, judge),
+        **_compared(reports, every_pair, stop_early),
     )
 
 
-def _measured(
-    journal: Journal, models: Sequence[str], scenarios: Sequence[Scenario], ceiling: Ceiling
-) -> list[ModelReport]:
+def _how_it_was_played(play: Play, judge: Judge | None) -> dict[str, Any]:
+    unpriced = None in play.prices.values() or (judge is not None and judge.price is None)
+    return {
+        "at": play.journal.at,  # an alias or a name that moves on later does not change what was measured
+        "suite": play.suite.name,
+        "sampling": play.sampling,
+        "concurrency": play.concurrency,
+        "attempts": play.attempts,
+        "judge": judge.use() if judge else None,
+        "machine": describe_machine(),
+        "prices_as_of": AS_OF,
+        "prices": _prices(play.prices, judge),
+        "ceiling_usd": play.ceiling.usd,
+        "spent_usd": None if unpriced else play.ceiling.spent,
+        "left": play.left,
+        "resumed": play.journal.resumed,
+    }
+
+
+def _compared(reports: Sequence[ModelReport], every_pair: bool, stop_early: bool) -> dict[str, Any]:
+    """The differences of the pairs that were asked for, as a whole and by slice."""
+    pairs = [(one, base) for base, one in combinations(reports, 2) if every_pair or base is reports[0]]
+    return {
+        "differences": tuple((compare_anytime if stop_early else compare)(*pair) for pair in pairs),
+        # Slices of an evaluation that stopped early were looked at all the time, without an interval for that.
+        "slices": () if stop_early else tuple(each for pair in pairs for each in compare_slices(*pair)),
+    }
+
+
+def _check_ways(models: Sequence[str], attempts: int, stop_early: bool, sampling: Sampling) -> None:
+    if attempts < 1:
+        raise InvalidInput(f"each case is tried at least once, not {attempts} times")
+    if attempts > 1 and sampling.temperature == 0:
+        raise InvalidInput(
+            f"{attempts} attempts at temperature 0 are the same attempt; give a temperature, or one attempt"
+        )
+    if stop_early and len(models) != 2:
+        raise InvalidInput(f"stopping early compares two models, not {len(models)}; name two, or leave it out")
+
+
+def _measured(play: Play, models: Sequence[str], scenarios: Sequence[Scenario]) -> list[ModelReport]:
     """Each model over the cases that all of them have met."""
-    common = [scenario for scenario in scenarios if all(journal.of(model, scenario.id) for model in models)]
+    common = [scenario for scenario in scenarios if all(play.met(model, scenario.id) for model in models)]
     if not common:
         raise InvalidInput(
-            f"the ceiling of ${ceiling.usd or 0:g} was reached before every model had met one case "
-            f"(${ceiling.spent:.4f} spent); what was finished is kept. Raise it and run the same command to go on"
+            f"the ceiling of ${play.ceiling.usd or 0:g} was reached before every model had met one case "
+            f"(${play.ceiling.spent:.4f} spent); what was finished is kept. Raise it and run the same command to go on"
         )
-    return [_summary(model, _finished(journal, model, common)) for model in models]
+    return [summarise(model, [play.of(model, scenario.id) for scenario in common]) for model in models]
+
+
+def _is_known(difference: PairedDifference) -> bool:
+    return not difference.difference.low <= 0 <= difference.difference.high
 
 
 def _nobody(model: str, done: int, total: int) -> None:
@@ -144,33 +184,3 @@ def _checked(suite: Suite, scenarios: Sequence[Scenario]) -> Sequence[Scenario]:
 def _prices(found: Mapping[str, Price | None], judge: Judge | None) -> dict[str, str]:
     told = {model: describe_price(price) for model, price in found.items()}
     return told | ({f"judge {judge.model}": describe_price(judge.price)} if judge else {})
-
-
-def _finished(journal: Journal, model: str, scenarios: Sequence[Scenario]) -> list[Finished]:
-    return [each for scenario in scenarios if (each := journal.of(model, scenario.id))]
-
-
-def _summary(model: str, finished: Sequence[Finished]) -> ModelReport:
-    cases = tuple(each.result for each in finished)
-    latencies = [seconds for each in finished for seconds in each.latencies]
-    costs = [case.cost_usd for case in cases if case.cost_usd is not None]
-    priced = len(costs) == len(cases)
-    return ModelReport(
-        model=model,
-        success=proportion(sum(case.success for case in cases), len(cases)),
-        turns=fmean(case.turns for case in cases),
-        prompt_tokens=fmean(case.prompt_tokens for case in cases),
-        completion_tokens=fmean(case.completion_tokens for case in cases),
-        cost_usd_per_thousand=1000 * fmean(costs) if priced else None,
-        latency_p50=quantile(latencies, 0.5) if latencies else None,
-        latency_p95=quantile(latencies, 0.95) if latencies else None,
-        errors=sum(case.error is not None for case in cases),
-        cases=cases,
-        cost=_resampled([[1000 * cost] for cost in costs]) if priced else None,
-        latency=_resampled([each.latencies for each in finished if each.latencies]),
-        retries=sum(case.retries for case in cases),
-    )
-
-
-def _resampled(clusters: Sequence[Sequence[float]]) -> Interval | None:
-    return clustered_mean(clusters) if len(clusters) >= FEWEST_FOR_RESAMPLING else None

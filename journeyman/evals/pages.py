@@ -3,8 +3,10 @@
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from journeyman.records import EvalReport, Interval
+from journeyman.evals.verdicts import detectable
+from journeyman.records import EvalReport, Interval, ModelReport, PairedDifference
 from journeyman.records.evaluation import JudgeUse, VersusReport
+from journeyman.statistics import proportion
 
 
 def percent(interval: Interval) -> str:
@@ -45,6 +47,45 @@ def cell(text: str) -> str:
     return text.replace("|", "\\|").replace("\n", " ")
 
 
+def shows_from(difference: PairedDifference, cases: int) -> str:
+    """From which difference on these cases reliably show one."""
+    if difference.anytime:
+        return "stops when known"
+    return f"{100 * detectable(difference, cases):.1f} points"
+
+
+def within_rows(models: Sequence[ModelReport]) -> list[list[str]]:
+    """pass@k and pass^k of each model, a line for each k."""
+    return [
+        [model.model, str(each.k), percent(each.at_least_one), percent(each.all_of_them)]
+        for model in models
+        for each in model.within
+    ]
+
+
+def people_rows(models: Sequence[ModelReport]) -> list[list[str]]:
+    """What people would have found of each model that they labelled enough of."""
+    return [
+        [
+            model.model,
+            percent(model.success),
+            percent(model.people.success),
+            str(model.people.labels),
+            percent(proportion(model.people.agreed, model.people.labels)),
+        ]
+        for model in models
+        if model.people
+    ]
+
+
+WITHIN = ["model", "k", "at least one of k (pass@k)", "all of k (pass^k)"]
+PEOPLE = ["model", "the judge's rate", "corrected by people", "labels", "judge agreed"]
+PEOPLE_TOLD = (
+    "The judge's own rate is biased by what the judge gets wrong. People labelled a random part of the cases; that "
+    "corrects the rest (prediction-powered inference, PPI++)."
+)
+
+
 def provenance(report: EvalReport | VersusReport) -> dict[str, str]:
     """What it takes to believe a report and to measure it again."""
     machine: dict[str, Any] = dict(report.machine)
@@ -60,6 +101,10 @@ def provenance(report: EvalReport | VersusReport) -> dict[str, str]:
     }
     facts |= {f"price of {name}": told for name, told in report.prices.items()}
     if isinstance(report, EvalReport):
+        if report.attempts > 1:
+            facts["attempts"] = f"{report.attempts} at each case; success is the mean over cases of their share"
+        if report.labelled_from is not None:
+            facts["labels"] = f"hash {report.labels_hash}, of report {report.labelled_from}"
         facts |= _money_and_time(report)
     elif report.cost_usd is not None:
         facts["spent"] = f"${report.cost_usd:.4f} on the answers"
@@ -71,6 +116,13 @@ def provenance(report: EvalReport | VersusReport) -> dict[str, str]:
 def warnings(report: EvalReport) -> list[str]:
     """What must be read before the numbers."""
     told = []
+    if report.planned is not None:
+        cases = len(report.models[0].cases)
+        told.append(
+            f"Stopped as soon as it was known which is better, after {cases} of {report.planned} cases in a random "
+            "order. The interval of the difference holds however often it was looked at; it is wider than a plain one. "
+            "All other intervals are plain ones."
+        )
     if report.left:
         left = ", ".join(f"{count} cases of {model}" for model, count in report.left.items())
         told.append(f"The cost ceiling was reached; not measured: {left}.")

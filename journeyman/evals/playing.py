@@ -35,16 +35,21 @@ class Play:
     prices: Mapping[str, Price | None]
     retries: int = 2
     on_progress: Progress = lambda *_: None
+    attempts: int = 1
+    enough: Callable[[Sequence[Scenario]], bool] | None = None
+    """Asked after every part of the cases, with all that were played so far: whether no more are needed."""
     left: dict[str, int] = field(default_factory=dict)
 
     async def all(self, models: Sequence[str], scenarios: Sequence[Scenario]) -> None:
-        """Play every scenario with every model, as far as the ceiling allows; the results are in the journal.
+        """Play every scenario with every model, as far as the ceiling allows and until it is enough.
+
+        The results are in the journal.
 
         Every model's first case comes first: a misspelt name ends the evaluation before it has cost anything.
         """
         self._meter = MeteredEngine(self.engine, self.retries)
         self._numbers = {model: count_from(1) for model in models}
-        self._total = len(scenarios)
+        self._total = len(scenarios) * self.attempts
         known = self.journal.finished.values()
         self.ceiling.resume(self.journal.spent, ((each.model, each.result.cost_usd) for each in known))
         for model in models:
@@ -52,26 +57,39 @@ class Play:
                 first = await self._play(model, scenarios[:1])
                 for trajectory in first:
                     await self._raise_if_absent(model, trajectory)
-        if self.ceiling.usd is None:
+        if self.ceiling.usd is None and self.enough is None:
             parts = [scenarios]
         else:
             # In small parts, all models advance together, and what the money reached can be compared.
             size = self.concurrency
             parts = [scenarios[at : at + size] for at in range(0, len(scenarios), size)]
+        played = 0
         for part in parts:
             for model in models:
                 await self._play(model, part)
+            played += len(part)
+            if self.enough is not None and self.enough(scenarios[:played]):
+                break
         self.left = {
             model: missing
             for model in models
-            if (missing := sum(self.journal.of(model, scenario.id) is None for scenario in scenarios))
+            if (missing := sum(not self.met(model, scenario.id) for scenario in scenarios[:played]))
         }
+
+    def met(self, model: str, case: str) -> bool:
+        """Whether a model has finished every attempt at a case."""
+        return len(self.of(model, case)) == self.attempts
+
+    def of(self, model: str, case: str) -> list[Finished]:
+        """Every finished attempt at a case."""
+        found = (self.journal.of(model, case, number) for number in range(1, self.attempts + 1))
+        return [each for each in found if each]
 
     async def _play(self, model: str, scenarios: Sequence[Scenario]) -> list[Trajectory]:
         places = asyncio.Semaphore(self.concurrency)
         played: list[Trajectory] = []
 
-        async def attempt(scenario: Scenario) -> None:
+        async def attempt(scenario: Scenario, number: int) -> None:
             async with places:
                 reserved = self.ceiling.admit(model)
                 if reserved is None:
@@ -81,20 +99,21 @@ class Play:
                     tags={"stage": "eval", "suite": self.suite.name},
                 )  # fmt: skip
             played.append(trajectory)
-            self._keep(model, scenario, trajectory, reserved)
+            self._keep(model, scenario, number, trajectory, reserved)
 
-        waiting = [scenario for scenario in scenarios if self.journal.of(model, scenario.id) is None]
+        numbers = range(1, self.attempts + 1)
+        waiting = [(each, at) for each in scenarios for at in numbers if self.journal.of(model, each.id, at) is None]
         async with asyncio.TaskGroup() as group:
-            for scenario in waiting:
-                group.create_task(attempt(scenario))
+            for scenario, number in waiting:
+                group.create_task(attempt(scenario, number))
         return played
 
-    def _keep(self, model: str, scenario: Scenario, trajectory: Trajectory, reserved: float) -> None:
+    def _keep(self, model: str, scenario: Scenario, number: int, trajectory: Trajectory, reserved: float) -> None:
         usage, price = self._meter.usage(trajectory.session), self.prices[model]
         cost = None if price is None else price.usd(usage)
         self.ceiling.settle(model, reserved, cost)
         self.journal.spent = self.ceiling.spent
-        result = _result(scenario, trajectory, cost, self._meter.retries(trajectory.session))
+        result = _result(scenario, number, trajectory, cost, self._meter.retries(trajectory.session))
         finished = Finished(model=model, result=result, latencies=trajectory.latencies, messages=trajectory.messages)
         # What a provider failed at says nothing of the model: whoever goes on later should ask again.
         keep = self.journal.add_unkept if (trajectory.error or "").startswith("UpstreamFailed") else self.journal.add
@@ -154,7 +173,7 @@ def suite_hash(scenarios: Sequence[Scenario]) -> str:
     return hashlib.sha256(json.dumps(contents, sort_keys=True, default=str).encode()).hexdigest()[:12]
 
 
-def _result(scenario: Scenario, trajectory: Trajectory, cost: float | None, retries: int) -> CaseResult:
+def _result(scenario: Scenario, number: int, trajectory: Trajectory, cost: float | None, retries: int) -> CaseResult:
     verdict = next((score for score in trajectory.scores if score.name == "success"), None)
     reason = verdict.reason if verdict else "there was no score named success"
     tags = scenario.data.get("tags")
@@ -172,4 +191,5 @@ def _result(scenario: Scenario, trajectory: Trajectory, cost: float | None, retr
         error=trajectory.error,
         tags=tuple(str(tag) for tag in tags) if isinstance(tags, list | tuple) else (),
         retries=retries,
+        attempt=number,
     )

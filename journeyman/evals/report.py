@@ -8,13 +8,28 @@ from journeyman.errors import DiskFull
 from journeyman.evals.html import to_html
 from journeyman.evals.journal import Finished
 from journeyman.evals.junit import to_junit
-from journeyman.evals.pages import caveats, money, percent, points, provenance, seconds, table, warnings
+from journeyman.evals.pages import (
+    PEOPLE,
+    PEOPLE_TOLD,
+    WITHIN,
+    caveats,
+    money,
+    people_rows,
+    percent,
+    points,
+    provenance,
+    seconds,
+    shows_from,
+    table,
+    warnings,
+    within_rows,
+)
 from journeyman.evals.slices import by_slice
+from journeyman.evals.summaries import success_rate
 from journeyman.evals.verdicts import slice_verdict, verdict, versus_verdict
 from journeyman.evals.versus_page import versus_to_html
 from journeyman.records import CaseResult, Condition, EvalReport, Filter, ModelReport, PairedDifference
 from journeyman.records.evaluation import SliceDifference, VersusReport
-from journeyman.statistics import proportion
 from journeyman.store.store import Store
 
 Transcripts = Mapping[tuple[str, str], Finished]
@@ -84,12 +99,16 @@ def to_markdown(report: EvalReport) -> str:
             map(_model_row, report.models),
         ),
     ]  # fmt: skip
+    if people := people_rows(report.models):
+        parts += ["## What people would have found", PEOPLE_TOLD, table(PEOPLE, people)]
+    if within := within_rows(report.models):
+        parts += ["## Within several attempts", table(WITHIN, within)]
     if report.differences:
         parts += [
             "## Paired differences",
-            "Fixed and broken count the cases that only the one or only the other model solved.",
+            COUNTED,
             table(
-                ["model", "against", "difference", "fixed", "broken", "verdict"],
+                ["model", "against", "difference", "these cases show", "fixed", "broken", "verdict"],
                 (_difference_row(difference, cases) for difference in report.differences),
             ),
         ]
@@ -100,6 +119,10 @@ def to_markdown(report: EvalReport) -> str:
     return "\n\n".join([*parts, "## How it was measured", facts]) + "\n"
 
 
+COUNTED = (
+    "Fixed and broken count the cases that only the one or only the other model solved (of several attempts: that it "
+    "solved more often or less often). A difference below what the cases show four times of five is not ranked."
+)
 EXPLAINED = (
     "A slice is called better or worse only if it stays so after the correction for how many slices were looked at "
     "(Benjamini and Hochberg, 5% false discoveries)."
@@ -149,7 +172,8 @@ def _model_row(model: ModelReport) -> tuple[str, ...]:
 def _difference_row(difference: PairedDifference, cases: int) -> tuple[str, ...]:
     fixed, broken = str(difference.fixed), str(difference.broken)
     told = points(difference.difference)
-    return difference.model, difference.baseline, told, fixed, broken, verdict(difference, cases)
+    shown = shows_from(difference, cases)
+    return difference.model, difference.baseline, told, shown, fixed, broken, verdict(difference, cases)
 
 
 def _slice_row(each: SliceDifference) -> tuple[str, ...]:
@@ -172,7 +196,7 @@ def _slices(models: Sequence[ModelReport]) -> str:
 
 
 def _rate(cases: Sequence[CaseResult]) -> str:
-    return percent(proportion(sum(case.success for case in cases), len(cases)))
+    return percent(success_rate(cases))
 
 
 def _write(folder: Path, name: str, pages: Mapping[str, str], kept: str) -> tuple[Path, Path]:

@@ -14,11 +14,22 @@ def smallest_detectable(fixed: int, broken: int, cases: int) -> float:
     return detectable_difference(cases, min(1.0, (fixed + broken + 1) / cases))
 
 
+def detectable(difference: PairedDifference, cases: int) -> float:
+    """The smallest difference that the cases show; reports of before it was kept have it computed."""
+    if difference.detectable is not None:
+        return difference.detectable
+    return smallest_detectable(difference.fixed, difference.broken, cases)
+
+
 def verdict(difference: PairedDifference, cases: int) -> str:
     """`better`, `worse`, or in words why neither is said."""
     interval = difference.difference
-    smallest = smallest_detectable(difference.fixed, difference.broken, cases)
-    return _said(interval.estimate, interval.low, interval.high, smallest)
+    if difference.anytime:
+        # What a sequence excludes is excluded whenever it stopped: it has no number of cases to be planned for.
+        if interval.low <= 0 <= interval.high:
+            return "not distinguishable after all cases"
+        return "better" if interval.estimate > 0 else "worse"
+    return _said(interval.estimate, interval.low, interval.high, detectable(difference, cases))
 
 
 def versus_verdict(report: VersusReport) -> str:
@@ -35,7 +46,7 @@ def slice_verdict(difference: SliceDifference) -> str:
     """Of a slice: after the correction for how many slices there are, and only if its cases can show as much."""
     if difference.adjusted_p > FALSE_DISCOVERIES:
         return "not distinguishable"
-    smallest = smallest_detectable(difference.fixed, difference.broken, difference.cases)
+    smallest = detectable(difference, difference.cases)
     if abs(difference.difference.estimate) < smallest:
         return f"not ranked: too few cases, they reliably show only {100 * smallest:.1f} points"
     return "better" if difference.difference.estimate > 0 else "worse"

@@ -180,7 +180,7 @@ def _counts(duels: Sequence[Duel], model: str, opponent: str) -> dict[str, Any]:
         "first_place": proportion(decided.count(1), len(decided)) if decided else None,
         "equal_length": length_controlled([((duel.won or 0) / 2 + 0.5, *duel.lengths) for duel in judged]),
         "slices": slice_differences(
-            model, opponent, [(duel.kind, duel.tags, duel.won == 1, duel.won == -1) for duel in judged]
+            model, opponent, [(duel.kind, duel.tags, float(duel.won == 1), float(duel.won == -1)) for duel in judged]
         ),
     }
 

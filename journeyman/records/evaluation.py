@@ -20,6 +20,8 @@ class CaseResult(Frozen):
     """How one model did on one case. `latency` is the seconds of all its model calls together.
 
     `tags` are the slices that the case belongs to besides its kind; `retries` counts calls that were tried again.
+    A case that was tried several times is a success if all `attempts` were, `successes` of them; the rest is that of
+    attempt number `attempt`, the first that failed, or the first.
     """
 
     scenario_id: str
@@ -35,6 +37,34 @@ class CaseResult(Frozen):
     error: str | None = None
     tags: tuple[str, ...] = ()
     retries: int = 0
+    attempt: int = 1
+    attempts: int = 1
+    successes: int | None = None
+
+    @property
+    def rate(self) -> float:
+        """The share of its attempts that succeeded."""
+        return (int(self.success) if self.successes is None else self.successes) / self.attempts
+
+
+class WithinAttempts(Frozen):
+    """The chance that at least one of `k` attempts at a case succeeds (pass@k), and that all of them do (pass^k)."""
+
+    k: int
+    at_least_one: Interval
+    all_of_them: Interval
+
+
+class PeopleSaid(Frozen):
+    """The success rate that people would have found: some of them labelled some cases, and correct the judge's rest.
+
+    `labels` counts what people labelled, `agreed` where the judge said the same, `judged` the cases it judged alone.
+    """
+
+    success: Interval
+    labels: int
+    agreed: int
+    judged: int
 
 
 class ModelReport(Frozen):
@@ -58,16 +88,25 @@ class ModelReport(Frozen):
     cost: Interval | None = None
     latency: Interval | None = None
     retries: int = 0
+    within: tuple[WithinAttempts, ...] = ()
+    people: PeopleSaid | None = None
 
 
 class PairedDifference(Frozen):
-    """How much better `model` is than `baseline` on the same cases; fixed and broken count the cases that changed."""
+    """How much better `model` is than `baseline` on the same cases; fixed and broken count the cases that changed.
+
+    Of cases that were tried several times, those that succeeded more often and less often. `detectable` is the
+    smallest difference that the cases show four times of five; None where the interval is `anytime` valid: it then
+    holds however often it was looked at, and whenever the evaluation stopped.
+    """
 
     model: str
     baseline: str
     difference: Interval
     fixed: int
     broken: int
+    detectable: float | None = None
+    anytime: bool = False
 
 
 class SliceDifference(PairedDifference):
@@ -104,7 +143,9 @@ class EvalReport(Record):
     """Several models measured on the same cases of `split`, `concurrency` conversations at a time.
 
     `left` counts, by model, the cases that the cost ceiling kept from being measured; the report is about those that
-    every model finished. `prices` says what a million tokens of each model cost, and who says so.
+    every model finished. `prices` says what a million tokens of each model cost, and who says so. `planned` is how
+    many cases there would have been, where the evaluation could stop as soon as it knew. `labelled_from` is the report
+    whose cases people labelled, `labels_hash` what they said.
     """
 
     suite: str
@@ -124,6 +165,10 @@ class EvalReport(Record):
     spent_usd: float | None = None
     left: dict[str, int] = Field(default_factory=dict)
     resumed: int = 0
+    attempts: int = 1
+    planned: int | None = None
+    labelled_from: str | None = None
+    labels_hash: str | None = None
 
 
 class Duel(Frozen):

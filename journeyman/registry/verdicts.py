@@ -7,7 +7,7 @@ from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import EvalReport, GateVerdict, ModelReport, now
 from journeyman.registry.evidence import Evidence, find_measured, measured_in, read_report
 from journeyman.registry.gates import Compliance, Cost, Gain, Gates, Judge, Latency, Protected
-from journeyman.statistics import compare
+from journeyman.statistics import compare, compare_anytime
 from journeyman.store.store import Store
 
 HELD_OUT = "held-out"
@@ -38,7 +38,9 @@ def better_than(report: EvalReport, candidate: str, incumbent: str, gate: Gain =
     incumbent lost to an error count in its favour: an outage is no evidence that the candidate is better.
     """
     after, before = _measured(report, candidate), _measured(report, incumbent)
-    difference = compare(after, _errors_forgiven(before))
+    # An evaluation that stopped when it knew was looked at all the time: only a sequence's interval holds then.
+    compared = compare if report.planned is None else compare_anytime
+    difference = compared(after, _errors_forgiven(before))
     interval = difference.difference
     measured = (
         f"report {report.id} ({report.suite}, {len(after.cases)} {report.split} cases) measured {candidate} at "
@@ -170,7 +172,8 @@ def _measured(report: EvalReport, model: str) -> ModelReport:
 
 
 def _errors_forgiven(model: ModelReport) -> ModelReport:
-    cases = tuple(case.model_copy(update={"success": case.success or case.error is not None}) for case in model.cases)
+    forgiven = {"success": True, "successes": None, "attempts": 1}
+    cases = tuple(case if case.error is None else case.model_copy(update=forgiven) for case in model.cases)
     return model.model_copy(update={"cases": cases})
 
 

@@ -6,6 +6,7 @@ from journeyman.statistics.intervals import (
     Z95,
     clustered_mean,
     compare,
+    difference_of_rates,
     paired_difference,
     paired_mean,
     proportion,
@@ -15,15 +16,38 @@ from journeyman.statistics.intervals import (
 from journeyman.statistics.planning import cases_needed, detectable_difference, detectable_mean_difference
 from journeyman.statistics.ranking import bradley_terry, kendall_tau
 from journeyman.statistics.repeated import pass_at_k, pass_power_k, rule_of_three
-from journeyman.statistics.sequences import AsymptoticSequence, BettingSequence, PairedSequence
+from journeyman.statistics.sequences import AsymptoticSequence, BettingSequence, PairedSequence, compare_anytime
 from journeyman.statistics.shares import mean_share
 from journeyman.statistics.significance import benjamini_hochberg, mcnemar
 
 __all__ = [
-    "Z95", "AsymptoticSequence", "BettingSequence", "PairedSequence", "benjamini_hochberg", "bradley_terry",
+    "Z95",
+    "AsymptoticSequence",
+    "BettingSequence",
+    "PairedSequence",
+    "benjamini_hochberg",
+    "bradley_terry",
     "cases_needed",
-    "clustered_mean", "cohens_kappa", "compare", "detectable_difference", "detectable_mean_difference", "kendall_tau",
-    "krippendorffs_alpha", "mcnemar", "mean_share", "paired_difference", "paired_mean", "pass_at_k",
-    "pass_power_k", "prediction_powered_mean", "prediction_powered_rate", "proportion", "quantile",
-    "ratio_of_clustered_means", "rule_of_three", "squared",
+    "clustered_mean",
+    "cohens_kappa",
+    "compare",
+    "compare_anytime",
+    "detectable_difference",
+    "detectable_mean_difference",
+    "difference_of_rates",
+    "kendall_tau",
+    "krippendorffs_alpha",
+    "mcnemar",
+    "mean_share",
+    "paired_difference",
+    "paired_mean",
+    "pass_at_k",
+    "pass_power_k",
+    "prediction_powered_mean",
+    "prediction_powered_rate",
+    "proportion",
+    "quantile",
+    "ratio_of_clustered_means",
+    "rule_of_three",
+    "squared",
 ]  # fmt: skip

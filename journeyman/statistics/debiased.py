@@ -39,7 +39,7 @@ def prediction_powered_rate(labels: Values, judged: Values, judged_only: Values,
     count = len(labels)
     found = _estimate(labels, judged, judged_only)
     residuals = [y - found.weight * f for y, f in zip(labels, judged, strict=True)]
-    variance = found.variance_of_rest + variance_with_doubt(residuals, (-found.weight, 1.0)) / count
+    variance = found.variance_of_rest + variance_with_doubt(residuals, (-found.weight, 1.0), 0.5) / count
     return score_interval(found.estimate, variance, count, level=level)
 
 

@@ -9,10 +9,22 @@ McNemar's test says so.
 import math
 import random
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Interval, ModelReport, PairedDifference
 from journeyman.statistics.normal import normal_share, students_quantile
+from journeyman.statistics.planning import detectable_difference, detectable_mean_difference
+
+
+class CaseDifference(NamedTuple):
+    """A difference over cases: how many rose and fell, and the smallest that shows four times of five."""
+
+    difference: Interval
+    fixed: int
+    broken: int
+    detectable: float
+
 
 Z95 = 1.959963984540054
 """The 97.5% quantile of the standard normal distribution."""
@@ -55,22 +67,36 @@ def paired_difference(fixed: int, broken: int, total: int) -> Interval:
 
 def compare(model: ModelReport, baseline: ModelReport) -> PairedDifference:
     """How much better `model` did than `baseline`, counted case by case; both must have met the same cases."""
-    before = {case.scenario_id: case.success for case in baseline.cases}
-    after = {case.scenario_id: case.success for case in model.cases}
+    before = {case.scenario_id: case for case in baseline.cases}
+    after = {case.scenario_id: case for case in model.cases}
     if before.keys() != after.keys():
         raise InvalidInput(
             f"{model.model} and {baseline.model} were not measured on the same cases "
             f"({len(before.keys() & after.keys())} in common of {len(after)} and {len(before)}); evaluate them together"
         )
-    fixed = sum(success and not before[case] for case, success in after.items())
-    broken = sum(before[case] and not success for case, success in after.items())
-    return PairedDifference(
-        model=model.model,
-        baseline=baseline.model,
-        difference=paired_difference(fixed, broken, len(after)),
-        fixed=fixed,
-        broken=broken,
-    )
+    found = difference_of_rates([(case.rate, before[id].rate) for id, case in after.items()])
+    return PairedDifference(model=model.model, baseline=baseline.model, **found._asdict())
+
+
+def difference_of_rates(cases: Sequence[tuple[float, float]]) -> CaseDifference:
+    """How much the first of two rates exceeds the second over the same cases.
+
+    Tango's interval where each case was tried once. Rates of several attempts are resampled by their cases; with a
+    single case nothing is known.
+    """
+    fixed, broken = sum(one > other for one, other in cases), sum(one < other for one, other in cases)
+    changes = [one - other for one, other in cases]
+    if all(change in (-1, 0, 1) for change in changes):
+        # One disagreement more than seen: with none at all, the formula would promise that anything shows.
+        detectable = detectable_difference(len(cases), min(1.0, (fixed + broken + 1) / len(cases)))
+        return CaseDifference(paired_difference(fixed, broken, len(cases)), fixed, broken, detectable)
+    mean = math.fsum(changes) / len(cases)
+    if len(cases) == 1:
+        return CaseDifference(Interval(estimate=mean, low=-1.0, high=1.0), fixed, broken, 1.0)
+    deviation = math.sqrt(math.fsum((change - mean) ** 2 for change in changes) / (len(cases) - 1))
+    detectable = min(1.0, detectable_mean_difference(len(cases), deviation))
+    interval = clustered_mean([[change] for change in changes])
+    return CaseDifference(interval, fixed, broken, detectable)
 
 
 def quantile(values: Sequence[float], share: float) -> float:

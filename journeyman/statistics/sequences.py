@@ -7,7 +7,8 @@ import math
 from collections.abc import Iterable
 
 from journeyman.errors import InvalidInput
-from journeyman.records import Interval
+from journeyman.records import Interval, ModelReport, PairedDifference
+from journeyman.statistics.intervals import compare
 
 _POINTS = 400
 """Candidate means of the betting sequence; its edges are exact to half a step."""
@@ -152,3 +153,11 @@ class PairedSequence:
             return self._early.interval
         found = self._late.interval
         return Interval(estimate=found.estimate, low=max(-1.0, found.low), high=min(1.0, found.high))
+
+
+def compare_anytime(model: ModelReport, baseline: ModelReport) -> PairedDifference:
+    """`compare`, for an evaluation that stopped when it knew; the cases are in the order in which they were met."""
+    found = compare(model, baseline)
+    before = {case.scenario_id: case.rate for case in baseline.cases}
+    sequence = PairedSequence().add_all(case.rate - before[case.scenario_id] for case in model.cases)
+    return found.model_copy(update={"difference": sequence.interval, "detectable": None, "anytime": True})

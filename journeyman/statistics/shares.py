@@ -16,12 +16,12 @@ from journeyman.statistics.normal import normal_quantile
 def mean_share(values: Sequence[float], *, level: float = 0.05) -> Interval:
     """The mean of independent shares, such as the success rates of cases that were tried several times.
 
-    The variance counts half a case at 0 and half a case at 1 beside those that were seen: that all cases agree does
+    The variance counts a quarter of a case at 0 and one at 1 beside those that were seen: that all cases agree does
     not show that all would.
     """
     if not values or any(not 0 <= value <= 1 for value in values):
         raise InvalidInput("the mean of shares needs at least one value, and all of them between 0 and 1")
-    variance = variance_with_doubt(values, (0.0, 1.0)) / len(values)
+    variance = variance_with_doubt(values, (0.0, 1.0), 0.25) / len(values)
     return score_interval(math.fsum(values) / len(values), variance, len(values), level=level)
 
 
@@ -35,9 +35,12 @@ def score_interval(share: float, variance: float, cases: int, *, level: float = 
     return Interval(estimate=share, low=max(0.0, min(share, centre - half)), high=min(1.0, max(share, centre + half)))
 
 
-def variance_with_doubt(values: Sequence[float], doubts: Sequence[float]) -> float:
-    """The variance of the values, with one case more that is all of the `doubts` in equal parts."""
-    count, part = len(values) + 1, 1 / len(doubts)
+def variance_with_doubt(values: Sequence[float], doubts: Sequence[float], part: float) -> float:
+    """The variance of the values, with each of the `doubts` beside them as such a part of a case.
+
+    How large a part is needed was found by coverage: `docs/decisions/0018-few-labels.md`.
+    """
+    count = len(values) + part * len(doubts)
     middle = (math.fsum(values) + math.fsum(doubts) * part) / count
     around = math.fsum((value - middle) ** 2 for value in values)
     return (around + part * math.fsum((value - middle) ** 2 for value in doubts)) / (count - 1)

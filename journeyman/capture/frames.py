@@ -81,6 +81,8 @@ class CallEnd(TypedDict):
     attempts: NotRequired[list[dict[str, Any]]]
     lost: NotRequired[bool]
     """Bytes of the answer are missing here, because the disk did not take them; the caller got them."""
+    elsewhere: NotRequired[str]
+    """The id under which a gateway keeps this call in the same spool: this record of it is to be let go."""
 
 
 class Frame(NamedTuple):

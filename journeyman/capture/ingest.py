@@ -25,6 +25,7 @@ from journeyman.capture.options import Options, Stored
 from journeyman.capture.parsing import parse, parse_unended
 from journeyman.capture.segments import ASIDE, Segment, hold, is_alive, is_held, list_segments
 from journeyman.capture.tail import Tail
+from journeyman.capture.withdrawing import was_withdrawn
 from journeyman.errors import Refused
 from journeyman.prices import PriceList
 from journeyman.records import Feedback, WireExchange
@@ -109,9 +110,8 @@ class Ingester:
             self._retire(writer, segments)
         self._do_chores()
         done = self._counts["stored"] + self._counts["records"] - before
-        if not done:
-            for task in self._options.idle:
-                task()
+        for task in () if done else self._options.idle:
+            task()
         return done
 
     def report(self) -> dict[str, Any]:
@@ -236,6 +236,8 @@ class Ingester:
 
     def _ended(self, call: EndedCall) -> list[Stored]:
         """The records of a call that is over."""
+        if was_withdrawn(call, self._store):
+            return []
         if call.end is None:
             exchange = parse_unended(call.start, call.body, call.answer)
         else:

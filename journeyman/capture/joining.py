@@ -73,6 +73,7 @@ class EndedCall:
     body: bytes
     answer: bytes
     end: CallEnd | None
+    shown: bool = False
 
     def frames(self) -> bytes:
         """The call as a spool has it, with its answer in one piece."""
@@ -144,7 +145,7 @@ class Joining:
     def _ended(self, number: int, end: CallEnd | None) -> EndedCall:
         call = self._open[number]
         # Read before it is let go of: the disk may fail.
-        ended = EndedCall(call.start, call.body, call.answer(), end)
+        ended = EndedCall(call.start, call.body, call.answer(), end, call.shown)
         del self._open[number]
         self._held.now -= call.held
         return ended

@@ -72,6 +72,11 @@ class Spool:
         self._written = self._synced = 0
         self._sync_lock = threading.Lock()
 
+    @property
+    def folder(self) -> Path:
+        """Where it writes."""
+        return self._folder
+
     def start(self, start: CallStart, body: bytes) -> int:
         """Write that a call begins; its number, or 0 when it was dropped."""
         try:

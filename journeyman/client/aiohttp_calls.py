@@ -11,6 +11,7 @@ from collections.abc import Callable
 from typing import Any
 
 import aiohttp
+from multidict import CIMultiDict
 from yarl import URL
 
 from journeyman.client import scope
@@ -53,7 +54,10 @@ def _begin(inside: scope.Scope, session: Any, method: str, url: Any, options: di
     if body is None and options.get("json") is not None:
         body = _serialised_once(session, options)
     host = asked.host or getattr(getattr(session, "_base_url", None), "host", None) or ""
-    return begin(inside, api, host, dict(options.get("headers") or {}), body)
+    headers = CIMultiDict(options.get("headers") or {})
+    call = begin(inside, api, host, headers, body)
+    options["headers"] = headers
+    return call
 
 
 def _serialised_once(session: Any, options: dict[str, Any]) -> bytes:
@@ -117,6 +121,7 @@ def _follow(call: Call, response: Any, decompresses: bool | None, session: Any) 
         decompresses = getattr(session, "auto_decompress", True)
     encoding = None if decompresses else headers.get("content-encoding")
     call.answered(response.status, headers.get("content-type", ""), encoding)
+    call.answered_by(headers)
     for part in tuple(getattr(reader, "_buffer", ())):
         call.part(bytes(part))
     if reader.is_eof():

@@ -4,17 +4,19 @@ import os
 import re
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, MutableMapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
 from journeyman.capture.frames import CallEnd, CallStart
+from journeyman.capture.identity import identity_of
 from journeyman.client.decoding import Decode, decoder
 from journeyman.client.faults import counts, quietly
 from journeyman.client.scope import Scope
 from journeyman.config import CaptureSettings, Settings, default_home
+from journeyman.engines.headers import EXCHANGE, PERSON, SESSION, SPOOL, TAGS, write_tags
 from journeyman.records import Api, State, new_id
 
 if TYPE_CHECKING:
@@ -28,6 +30,7 @@ _APIS: tuple[tuple[str, Api], ...] = (
     ("/messages", "messages"),
 )
 _UPSTREAMS = {"api.openai.com": "openai", "api.anthropic.com": "anthropic"}
+_HERE = frozenset({"localhost", "127.0.0.1", "::1"})
 _END, _MARK = b"[DONE]", 16
 """What OpenAI's streams end with, and how many of an answer's last bytes are remembered to look for it."""
 _WRITE_SECONDS, _WRITE_BYTES = 0.05, 1 << 16
@@ -55,8 +58,11 @@ class Call:
         "_end",
         "_ended",
         "_first",
+        "_heard",
+        "_id",
         "_kept",
         "_kept_bytes",
+        "_labelled",
         "_number",
         "_spool",
         "_started",
@@ -64,8 +70,8 @@ class Call:
         "_written_at",
     )
 
-    def __init__(self, spool: "Spool", start: CallStart, body: bytes) -> None:
-        self._spool = spool
+    def __init__(self, spool: "Spool", start: CallStart, body: bytes, scope: Scope, labelled: bool) -> None:
+        self._spool, self._id, self._heard, self._labelled = spool, start["id"], scope.heard, labelled
         self._decode: Decode | None = None
         self._end: CallEnd = {"state": "complete"}
         self._ended = False
@@ -76,6 +82,8 @@ class Call:
         self._started = time.perf_counter()
         self._written_at = self._started
         self._number = spool.start(start, body)
+        for heard in scope.heard:
+            heard.append(self._id)
 
     @quietly
     def answered(self, status: int, content_type: str, encoding: str | None = None) -> None:
@@ -85,6 +93,26 @@ class Call:
         self._end["streamed"] = content_type.startswith("text/event-stream")
         if encoding:
             self._decode = decoder(encoding)
+
+    @quietly
+    def answered_by(self, headers: Mapping[str, str]) -> None:
+        """Leave the call to a gateway that has written it into the same spool, and says so.
+
+        It is written down at once: were the gateway to die now, its own record tells how far it came. One that dies
+        before its answer begins has said nothing, and this record stays.
+        """
+        place, exchange = headers.get(SPOOL), headers.get(EXCHANGE)
+        if place is None or exchange is None or self._ended or not self._labelled:
+            return
+        if place != identity_of(self._spool.folder):
+            return
+        self._ended = True
+        self._spool.end(self._number, {"state": "started", "elsewhere": exchange})
+        self._spool.flush()
+        for each in self._heard:
+            for at, id in enumerate(each):
+                if id == self._id:
+                    each[at] = exchange
 
     @quietly
     def part(self, data: bytes) -> None:
@@ -149,7 +177,7 @@ class Call:
 
 
 @quietly
-def begin(scope: Scope, api: Api, host: str, headers: Mapping[str, str], body: Any) -> Call | None:
+def begin(scope: Scope, api: Api, host: str, headers: MutableMapping[str, str], body: Any) -> Call | None:
     """A call that is about to be sent, written to the spool; None when it cannot be captured."""
     if not isinstance(body, bytes):
         if not isinstance(body, str | bytearray | memoryview):
@@ -168,10 +196,26 @@ def begin(scope: Scope, api: Api, host: str, headers: Mapping[str, str], body: A
         "tags": dict(scope.tags),
         "books": True,
     }
-    call = Call(_spool_of(scope.home), start, body)
-    for heard in scope.heard:
-        heard.append(start["id"])
-    return call
+    spool = _spool_of(scope.home)
+    return Call(spool, start, body, scope, _label(host, headers, scope, spool.folder))
+
+
+def _label(host: str, headers: MutableMapping[str, str], scope: Scope, folder: Path) -> bool:
+    """Tell our own gateway on this machine whose call it is, as it will keep the call in our stead.
+
+    Whether it knows all that we know. No other server is told: without a gateway, the spool has no identity.
+    """
+    told = {SESSION: scope.session, PERSON: scope.person, TAGS: write_tags(dict(scope.tags)) or None}
+    labels = {name: value for name, value in told.items() if value is not None}
+    if not labels:
+        return True
+    if host not in _HERE or not all(each.isascii() and each.isprintable() for each in labels.values()):
+        return False
+    if identity_of(folder) is None:
+        return False
+    for name, value in labels.items():
+        headers.setdefault(name, value)
+    return True
 
 
 def _model(body: bytes) -> str:

@@ -97,6 +97,7 @@ def _answered(call: Call, response: Any, stream: bool) -> None:
     call.answered(
         response.status_code, headers.get("content-type", ""), headers.get("content-encoding") if raw else None
     )
+    call.answered_by(headers)
 
 
 @quietly

@@ -47,6 +47,7 @@ def _follow(call: Call, response: Any) -> None:
     raw = response.raw
     content_type = response.headers.get("content-type", "")
     call.answered(response.status_code, content_type)
+    call.answered_by(response.headers)
     copying = _copying(cast(Hashable, type(raw)))
     # The object changes its class rather than getting methods of its own: those would refer back to it, and a response
     # that the program drops would keep its connection until the garbage collector comes by.

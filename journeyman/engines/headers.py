@@ -7,6 +7,8 @@ from journeyman.errors import InvalidInput
 SESSION = "x-journeyman-session"
 TAGS = "x-journeyman-tags"
 EXCHANGE = "x-journeyman-exchange"
+SPOOL = "x-journeyman-spool"
+"""Into which folder a gateway has written the call, by the folder's random name."""
 EXTERNAL_ID = "x-journeyman-external-id"
 """The caller's own name for the call, under which feedback may come later."""
 PERSON = "x-journeyman-person"

@@ -14,6 +14,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from journeyman.capture.embedded import IngesterThread, ingester_for
+from journeyman.capture.identity import identity_of
 from journeyman.capture.spool import Spool
 from journeyman.config import Settings
 from journeyman.engines.engine import RunningEngine
@@ -123,7 +124,7 @@ class Gateway:
             upstreams = await stack.enter_async_context(Upstreams(self._engine, settings.providers))
             services = Services(
                 upstreams, self._names, spool, self.ledger, self.limiter, self.watch, self.metrics,
-                settings.upstream_timeout,
+                (identity_of(settings.spool, make=True) or "").encode(), settings.upstream_timeout,
             )  # fmt: skip
             self._add_routes(spool)
             routes = Routes(settings.routes)

@@ -27,6 +27,8 @@ class Services:
     limiter: Limiter
     watch: Watch
     metrics: Metrics
+    captured_in: bytes
+    """The random name of the spool's folder, which an answer tells; empty when there is none."""
     timeout: float
     """The longest silence of an upstream, and the longest that a client may take nothing, in seconds."""
 

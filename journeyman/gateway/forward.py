@@ -7,7 +7,7 @@ import time
 from typing import Any
 
 from journeyman.capture.frames import CallEnd
-from journeyman.engines.headers import EXCHANGE
+from journeyman.engines.headers import EXCHANGE, SPOOL
 from journeyman.errors import JourneymanError, NotFound, UpstreamFailed
 from journeyman.gateway.asgi import Receive, Send, disconnected, send_error
 from journeyman.gateway.begun import Begun, Services
@@ -28,7 +28,7 @@ _NOT_RETURNED = frozenset({
     b"trailer", b"upgrade", b"proxy-authenticate",
 })  # fmt: skip
 _DECODED = (b"gzip", b"x-gzip", b"deflate", b"identity")
-_EXCHANGE = EXCHANGE.encode()
+_EXCHANGE, _SPOOL = EXCHANGE.encode(), SPOOL.encode()
 _SILENT, _SLOW, _GONE = "silent", "slow", "the client hung up"
 
 log = logging.getLogger(__name__)
@@ -295,7 +295,7 @@ class Forward:
             for header in answer.headers
             if header[0] not in _NOT_RETURNED and not (header[0] == b"content-encoding" and header[1] in _DECODED)
         ]
-        headers.append((_EXCHANGE, self._call.id.encode()))
+        headers += self._own_headers()
         if length is not None:
             headers.append((b"content-length", b"%d" % length))
         await self._send({"type": "http.response.start", "status": answer.status, "headers": headers})
@@ -317,7 +317,12 @@ class Forward:
         await self._end_well("truncated_upstream" if self._cut else "failed", str(error))
         if not self._answered:
             self._answered = True
-            await send_error(self._send, error, [(_EXCHANGE, self._call.id.encode())], self._call.api)
+            await send_error(self._send, error, self._own_headers(), self._call.api)
+
+    def _own_headers(self) -> list[Header]:
+        """The call's id, and where it is written: not told of a call that the spool had to drop."""
+        id, place = (_EXCHANGE, self._call.id.encode()), self._serve.captured_in
+        return [id, (_SPOOL, place)] if self._call.number and place else [id]
 
     def _end(self, state: State, error: str | None = None) -> None:
         """Tell everybody who must know that the call has come to its end; nothing after the first time."""

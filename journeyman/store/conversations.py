@@ -7,7 +7,7 @@ request begins with what a tip stands for keeps that exchange's number and the r
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
-from typing import Any, NamedTuple
+from typing import Any
 
 Json = dict[str, Any]
 
@@ -16,44 +16,43 @@ ASKED, SAID, SENT_BACK = 0, 1, 2
 
 TIP_BYTES = 16
 _ROOT_BYTES = 4
+_REST_BYTES = TIP_BYTES - _ROOT_BYTES
 _OPERATORS = ("system", "developer")
+_SENT_BACK = ["role", "content"]
+_SENT_BACK_CALLS = [*_SENT_BACK, "tool_calls"]
 
 
-class Hashes(NamedTuple):
+class Hashes:
     """What a request's messages are known by, and their JSON, which is what was hashed.
 
     `chain` holds the hash of the first n messages at n - 1. `root` is the hash up to the first message that no
     operator wrote; tips begin with it, so that those of one conversation stand side by side in the index.
     """
 
-    chain: list[bytes]
-    root: bytes
-    json: list[bytes]
+    __slots__ = ("chain", "json", "root")
+
+    def __init__(self, messages: Sequence[Json], write: Callable[[Any], bytes]) -> None:
+        chain: list[bytes] = []
+        root = before = b""
+        self.json = json = [write(message) for message in messages]
+        for body in json:
+            before = sha256(before + body).digest()
+            chain.append(before)
+        for place, message in enumerate(messages):
+            if message.get("role") not in _OPERATORS:
+                root = chain[place][:_ROOT_BYTES]
+                break
+        self.chain, self.root = chain, root
 
     def tip(self, length: int) -> bytes:
         """The key of the first `length` messages."""
         before = self.chain[length - 1]
-        return (self.root or before)[:_ROOT_BYTES] + before[: TIP_BYTES - _ROOT_BYTES]
+        return (self.root or before[:_ROOT_BYTES]) + before[:_REST_BYTES]
 
     def after(self, reply: bytes) -> bytes:
         """The key of all messages and a reply."""
         following = sha256((self.chain[-1] if self.chain else b"") + reply).digest()
-        return (self.root or following)[:_ROOT_BYTES] + following[: TIP_BYTES - _ROOT_BYTES]
-
-
-def hash_messages(messages: Sequence[Json], write: Callable[[Any], bytes]) -> Hashes:
-    """The hashes of a request's messages."""
-    chain: list[bytes] = []
-    json: list[bytes] = []
-    root = before = b""
-    for message in messages:
-        body = write(message)
-        before = sha256(before + body).digest()
-        chain.append(before)
-        json.append(body)
-        if not root and message.get("role") not in _OPERATORS:
-            root = before
-    return Hashes(chain, root, json)
+        return (self.root or following[:_ROOT_BYTES]) + following[:_REST_BYTES]
 
 
 def places_to_continue(messages: Sequence[Json]) -> Iterator[int]:
@@ -78,14 +77,11 @@ def sent_back(reply: Json) -> Json:
     return kept
 
 
-def tips_of(hashes: Hashes, choices: Sequence[Json], write: Callable[[Any], bytes]) -> list[tuple[bytes, int]]:
-    """The tips that an exchange leaves, each with its point."""
-    tips = [(hashes.tip(len(hashes.chain)), ASKED)] if hashes.chain else []
-    if choices and isinstance(reply := choices[0].get("message"), dict):
-        tips.append((hashes.after(write(reply)), SAID))
-        bare = sent_back(reply)
-        if list(reply) != list(bare):
-            tips.append((hashes.after(write(bare)), SENT_BACK))
+def tips_after(hashes: Hashes, reply: Json, body: bytes, write: Callable[[Any], bytes]) -> list[tuple[bytes, int]]:
+    """The tips that an exchange leaves by its reply, each with its point; `body` is the reply's JSON."""
+    tips = [(hashes.after(body), SAID)]
+    if [*reply] != (_SENT_BACK_CALLS if reply.get("tool_calls") else _SENT_BACK):
+        tips.append((hashes.after(write(sent_back(reply))), SENT_BACK))
     return tips
 
 

@@ -51,32 +51,42 @@ def written_exactly(value: Any) -> bytes:
     return json.dumps(value, separators=(",", ":")).encode()
 
 
-def pack(value: Any, listed: tuple[str, list[bytes]] | None = None, *, exact: bool = False) -> bytes:
-    """JSON, compressed. `exact` also keeps what plain JSON does not know: NaN and infinities.
-
-    `listed` is one more member of the object `value`, a name and a list, whose items are JSON already.
-    """
-    if not exact:
-        try:
-            return _compressor().compress(_with(orjson.dumps(value), listed))
-        except (TypeError, ValueError):
-            exact = True
-    return _EXACT + _compressor().compress(_with(written_exactly(value), listed))
-
-
-def _with(body: bytes, listed: tuple[str, list[bytes]] | None) -> bytes:
-    if listed is None or not listed[1]:
-        return body
-    more = b'{"%s":[%s]' % (listed[0].encode(), b",".join(listed[1]))
-    return more + (b"}" if body == b"{}" else b"," + body[1:])
+def pack(value: Any, *, exact: bool = False) -> bytes:
+    """JSON, compressed. `exact` also keeps what plain JSON does not know: NaN and infinities."""
+    return compress(line(value, exact=exact))
 
 
 def unpack(body: bytes) -> Any:
     """What `pack` was given."""
-    # A zstd frame begins with 0x28.
+    # A zstd frame begins with 0x28; a mark in front of one was written by earlier versions.
     if body[:1] == _EXACT:
-        return json.loads(_decompressor().decompress(body[1:]))
-    return orjson.loads(_decompressor().decompress(body))
+        return json.loads(decompress(body[1:]))
+    return read_json(decompress(body))
+
+
+def line(value: Any, *, exact: bool = False) -> bytes:
+    """JSON on one line. A mark in front says that it is `exact`: it holds what plain JSON does not know."""
+    if not exact:
+        try:
+            return orjson.dumps(value)
+        except (TypeError, ValueError):
+            pass
+    return _EXACT + written_exactly(value)
+
+
+def read_json(line: bytes) -> Any:
+    """What `line` was given."""
+    return json.loads(line[1:]) if line[:1] == _EXACT else orjson.loads(line)
+
+
+def compress(data: bytes) -> bytes:
+    """A zstd frame."""
+    return _compressor().compress(data)
+
+
+def decompress(frame: bytes) -> bytes:
+    """What `compress` was given."""
+    return _decompressor().decompress(frame)
 
 
 def is_plain(value: Any) -> bool:

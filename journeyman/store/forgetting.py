@@ -7,10 +7,11 @@ from typing import TypeVar
 from sqlalchemy import Connection, delete, select, update
 
 from journeyman.store import search
+from journeyman.store.blocks import erase
 from journeyman.store.conversations import ASKED, TIP_BYTES
 from journeyman.store.encoding import pack
 from journeyman.store.parts import delete_parts, read_parts, release_parts
-from journeyman.store.payloads import CHOICES, MESSAGES, PARTS, Payload
+from journeyman.store.payloads import CHOICES, MESSAGES, PARTS, PAYLOAD_COLUMNS, Payload, read_payloads
 from journeyman.store.tables import exchanges, payloads, text_index, tips
 
 _AT_ONCE = 500
@@ -40,14 +41,13 @@ def _remove_payloads(connection: Connection, numbers: Sequence[int], uses: Count
     indexed = connection.scalar(select(text_index.c.indexed)) or 0
     parents: set[int] = set()
     for some in _batches(numbers):
-        columns = (payloads.c.number, payloads.c.parent, payloads.c.point, payloads.c.body, payloads.c.tips)
+        columns = (*PAYLOAD_COLUMNS, payloads.c.tips)
         rows = connection.execute(select(*columns).where(payloads.c.number.in_(some))).all()
         hashes = [row.tips[start : start + TIP_BYTES] for row in rows for start in range(0, len(row.tips), TIP_BYTES)]
         for few in _batches(hashes):
             connection.execute(delete(tips).where(tips.c.hash.in_(few), tips.c.number.in_(some)))
         gone = []
-        for row in rows:
-            payload = Payload(*row[:4])
+        for row, payload in zip(rows, read_payloads(connection, rows), strict=True):
             if row.number <= indexed:
                 search.forget_words(connection, payload)
             if points := continued[row.number]:
@@ -58,6 +58,7 @@ def _remove_payloads(connection: Connection, numbers: Sequence[int], uses: Count
             if row.parent is not None:
                 parents.add(row.parent)
         connection.execute(delete(payloads).where(payloads.c.number.in_(gone)))
+        erase(connection, ((row.block, row.number) for row in rows if row.block is not None))
     for some in _batches(sorted(parents)):
         parents -= set(connection.scalars(select(exchanges.c.number).where(exchanges.c.number.in_(some))))
     return parents
@@ -71,7 +72,7 @@ def _strip(connection: Connection, payload: Payload, points: set[int], uses: Cou
         kept[CHOICES] = [{"message": payload.choices[0]["message"]}]
     payload.body = kept
     uses.update(before - payload.uses())
-    values = {"body": pack(kept, exact=True), "tips": b""}
+    values = {"body": pack(kept, exact=True), "block": None, "tips": b""}
     connection.execute(update(payloads).where(payloads.c.number == payload.number).values(values))
     if reindex:
         search.add_words(connection, [payload])

@@ -12,6 +12,7 @@ from sqlalchemy import Connection, insert, inspect, select
 from journeyman.errors import JourneymanError
 from journeyman.store.carrying import carry_over
 from journeyman.store.schema3 import m003_payloads_apart
+from journeyman.store.schema4 import m004_payloads_in_blocks
 from journeyman.store.tables import schema_version
 
 
@@ -76,6 +77,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m001_records_and_messages,
     m002_usage_entries,
     m003_payloads_apart,
+    m004_payloads_in_blocks,
 )
 
 

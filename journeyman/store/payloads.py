@@ -2,19 +2,20 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any
 
 import orjson
+from orjson import Fragment
 from sqlalchemy import Connection, select
 
 from journeyman.records import WireExchange
-from journeyman.store.conversations import Hashes, Json, hash_messages, places_to_continue, said_until, tips_of
-from journeyman.store.encoding import is_plain, pack, storable, storable_json, unpack, written_exactly
-from journeyman.store.parts import cut_out, has_large_pieces, large_pieces, part_hash, put_back, read_parts
+from journeyman.store.blocks import read_bodies
+from journeyman.store.conversations import ASKED, Hashes, Json, places_to_continue, said_until, tips_after
+from journeyman.store.encoding import is_plain, line, storable, storable_json, written_exactly
+from journeyman.store.parts import LARGE_PROMPT, cut_out, has_large_pieces, large_pieces, part_hash, put_back, read_parts
 from journeyman.store.tables import REAL_COLUMNS, TEXT_COLUMNS, WHOLE_COLUMNS, payloads
 
 MESSAGES, CHOICES, SAMPLING, ATTEMPTS, TOOLS, PARTS, EXACT = "m", "c", "s", "a", "t", "p", "x"
@@ -29,107 +30,118 @@ _NEAREST = 6
 """Places that are looked up first: a conversation nearly always goes on from its last turns."""
 
 
-@dataclass(slots=True)
 class Draft:
-    """An exchange on its way into the tables. `exact`: it holds what plain JSON cannot say."""
+    """An exchange on its way into the tables."""
 
-    exchange: WireExchange
-    exact: bool
-    hashes: Hashes
-    tips: list[tuple[bytes, int]]
-    near: list[tuple[int, bytes]]
-    """How many messages may be known already, and the tip by which; the longest first."""
-    number: int = 0
-    parent: int | None = None
-    point: int | None = None
-    known: int = 0
-    """Messages that the parent holds."""
-    pieces: list[tuple[bytes, list[str | int]]] | None = None
-    tools: bytes | None = None
-    tags: dict[str, str] | None = None
-    """The exchange's tags with those that it was given afterwards; None: its own."""
+    __slots__ = (
+        "choices", "exact", "exchange", "hashes", "known", "near", "number", "parent", "pieces", "point", "tips", "tools"
+    )  # fmt: skip
+
+    def __init__(self, exchange: WireExchange, *, checked: bool) -> None:
+        """`checked`: its parts may hold what JSON cannot say, so look."""
+        self.exchange = exchange
+        self.exact = not is_plain(_parts_of(exchange)) if checked else _has_odd_tokens(exchange.choices)
+        """It holds what plain JSON cannot say."""
+        try:
+            self._hash(written_exactly if self.exact else orjson.dumps)
+        except (TypeError, ValueError):  # half a surrogate pair, or a number of more than 64 bits
+            self.exact = True
+            self._hash(written_exactly)
+        self.number = 0
+        self.parent: int | None = None
+        self.point: int | None = None
+        self.known = 0
+        """Messages that the parent holds."""
+        self.pieces: list[tuple[bytes, list[str | int]]] | None = None
+        self.tools: bytes | None = None
+
+    def _hash(self, write: Callable[[Any], bytes]) -> None:
+        exchange = self.exchange
+        self.hashes = hashes = Hashes(exchange.messages, write)
+        lengths = islice(places_to_continue(exchange.messages), _NEAREST)
+        self.near = [(length, hashes.tip(length)) for length in lengths]
+        """How many messages may be known already, and the tip by which; the longest first."""
+        self.tips = [(self.near[0][1], ASKED)] if self.near else []
+        self.choices: list[Any] = exchange.choices
+        """With the first reply as JSON, since that was written to be hashed."""
+        if exchange.choices and type(reply := exchange.choices[0].get("message")) is dict:
+            body = write(reply)
+            self.tips += tips_after(hashes, reply, body, write)
+            if not self.exact:
+                self.choices = [{**exchange.choices[0], "message": Fragment(body)}, *exchange.choices[1:]]
+
+    @property
+    def may_be_far(self) -> bool:
+        """Whether there may be places behind those in `near`."""
+        return len(self.near) == _NEAREST
 
     def far(self) -> list[tuple[int, bytes]]:
         """The places that come behind those in `near`."""
-        if len(self.near) < _NEAREST:
-            return []
         lengths = islice(places_to_continue(self.exchange.messages), _NEAREST, None)
         return [(length, self.hashes.tip(length)) for length in lengths]
 
+    def cut_parts(self, wanted: dict[bytes, Any], uses: Counter[bytes]) -> None:
+        """Note which pieces of what it adds are kept apart; they are added to `wanted` and counted in `uses`."""
+        messages, known = self.exchange.messages, self.known
+        for place, body in enumerate(self.hashes.json):
+            if len(body) < LARGE_PROMPT or place < known or not has_large_pieces(messages[place], len(body)):
+                continue
+            for path, piece in large_pieces(messages[place]):
+                hash = part_hash(piece)
+                wanted[hash] = piece
+                uses[hash] += 1
+                self.pieces = [*(self.pieces or ()), (hash, [place - known, *path])]
+        if self.exchange.tools:
+            self.tools = part_hash(self.exchange.tools)
+            wanted[self.tools] = self.exchange.tools
+            uses[self.tools] += 1
 
-def draft(exchange: WireExchange, *, checked: bool) -> Draft:
-    """Prepare an exchange. `checked`: its parts may hold what JSON cannot say, so look."""
-    exact = not is_plain(_parts_of(exchange)) if checked else _has_odd_tokens(exchange.choices)
-    write = written_exactly if exact else orjson.dumps
-    try:
-        hashes = hash_messages(exchange.messages, write)
-        tips = tips_of(hashes, exchange.choices, write)
-    except (TypeError, ValueError):  # half a surrogate pair, or a number of more than 64 bits
-        exact, write = True, written_exactly
-        hashes = hash_messages(exchange.messages, write)
-        tips = tips_of(hashes, exchange.choices, write)
-    lengths = islice(places_to_continue(exchange.messages), _NEAREST)
-    return Draft(exchange, exact, hashes, tips, [(length, hashes.tip(length)) for length in lengths])
+    def line(self, numbers: dict[bytes, int], exact: Json) -> bytes:
+        """Its payload: all that was said and is not known yet, as one line of JSON."""
+        exchange, body = self.exchange, {}
+        if own := self._own():
+            body[MESSAGES] = own
+        if self.pieces:
+            body[PARTS] = [[numbers[hash], *path] for hash, path in self.pieces]
+        if self.choices:
+            body[CHOICES] = self.choices
+        if exchange.sampling:
+            body[SAMPLING] = exchange.sampling
+        if exchange.attempts:
+            body[ATTEMPTS] = exchange.attempts
+        if exact:
+            body[EXACT] = exact
+        if self.tools:
+            body[TOOLS] = numbers[self.tools]
+        return line(body, exact=self.exact)
 
-
-def cut_parts(drafted: Draft, wanted: dict[bytes, Any], uses: Counter[bytes]) -> None:
-    """Note which pieces of what the draft adds are kept apart; they are added to `wanted` and counted in `uses`."""
-    exchange, known = drafted.exchange, drafted.known
-    for place, body in enumerate(drafted.hashes.json[known:] if known else drafted.hashes.json):
-        message = exchange.messages[known + place]
-        if not has_large_pieces(message, len(body)):
-            continue
-        for path, piece in large_pieces(message):
-            hash = part_hash(piece)
-            wanted[hash] = piece
-            uses[hash] += 1
-            drafted.pieces = [*(drafted.pieces or ()), (hash, [place, *path])]
-    if exchange.tools:
-        drafted.tools = part_hash(exchange.tools)
-        wanted[drafted.tools] = exchange.tools
-        uses[drafted.tools] += 1
-
-
-def payload_row(drafted: Draft, numbers: dict[bytes, int], exact: Json) -> tuple[Any, ...]:
-    """The draft's row of `payloads`: number, parent, point, tips and body."""
-    exchange = drafted.exchange
-    body: Json = {}
-    own = drafted.hashes.json[drafted.known :] if drafted.known else drafted.hashes.json
-    if drafted.pieces:
-        own, write = list(own), written_exactly if drafted.exact else orjson.dumps
+    def _own(self) -> list[Any]:
+        """The messages that the payload holds."""
+        known = self.known
+        if self.exact:
+            own: list[Any] = self.exchange.messages[known:]
+        else:
+            own = [*map(Fragment, self.hashes.json[known:] if known else self.hashes.json)]
         cut: dict[int, list[list[str | int]]] = {}
-        for _, (place, *path) in drafted.pieces:
+        for _, (place, *path) in self.pieces or ():
             cut.setdefault(int(place), []).append(path)
         for place, paths in cut.items():
-            own[place] = write(cut_out(exchange.messages[drafted.known + place], paths))
-        body[PARTS] = [[numbers[hash], *path] for hash, path in drafted.pieces]
-    if exchange.choices:
-        body[CHOICES] = exchange.choices
-    if exchange.sampling:
-        body[SAMPLING] = exchange.sampling
-    if exchange.attempts:
-        body[ATTEMPTS] = exchange.attempts
-    if exact:
-        body[EXACT] = exact
-    if drafted.tools:
-        body[TOOLS] = numbers[drafted.tools]
-    tips = b"".join([hash for hash, _ in drafted.tips])
-    return drafted.number, drafted.parent, drafted.point, tips, pack(body, (MESSAGES, own), exact=drafted.exact)
+            own[place] = cut_out(self.exchange.messages[known + place], paths)
+        return own
 
 
-def exchange_row(drafted: Draft) -> tuple[tuple[Any, ...], Json]:
-    """The draft's row of `exchanges`, and what its columns cannot hold exactly."""
+def exchange_row(drafted: Draft, tags: dict[str, str]) -> tuple[tuple[Any, ...], Json]:
+    """The draft's row of `exchanges`, with those tags, and what its columns cannot hold exactly."""
     exchange = drafted.exchange
     exact: Json = {}
     fields = _FIELDS(exchange)
-    if drafted.exact or not _is_storable("".join([text for text in fields[1:_TEXTS_END] if text])):
+    if drafted.exact or not _is_storable("".join(filter(None, fields[1:_TEXTS_END]))):
         fields, exact = _storable_fields(exchange)
-    tags = exchange.tags if drafted.tags is None else drafted.tags
     kept_tags, is_same = _column_json(tags) if tags else (None, True)
     if not is_same:
         exact["tags"] = exchange.tags
     sampling = None
-    if given := exchange.sampling:
+    if (given := exchange.sampling) and not _SEARCHED.isdisjoint(given):
         searched = {name: value for name, value in given.items() if name in _SEARCHED and value is not None}
         sampling = _column_json(searched)[0] if searched else None
     return (drafted.number, *fields, kept_tags, sampling), exact
@@ -140,9 +152,8 @@ class Payload:
 
     __slots__ = ("body", "number", "parent", "point")
 
-    def __init__(self, number: int, parent: int | None, point: int | None, body: bytes) -> None:
-        self.number, self.parent, self.point = number, parent, point
-        self.body: Json = unpack(body)
+    def __init__(self, number: int, parent: int | None, point: int | None, body: Json) -> None:
+        self.number, self.parent, self.point, self.body = number, parent, point, body
 
     @property
     def own(self) -> list[Json]:
@@ -167,9 +178,19 @@ class Payload:
             put_back(self.own, path, parts[number])
 
 
+PAYLOAD_COLUMNS = (payloads.c.number, payloads.c.parent, payloads.c.point, payloads.c.block, payloads.c.body)
+
+
+def read_payloads(connection: Connection, rows: Iterable[Any]) -> list[Payload]:
+    """The payloads of rows that begin with `PAYLOAD_COLUMNS`, as they are stored: without what is kept apart."""
+    found = {row.number: row for row in rows}
+    bodies = read_bodies(connection, ((number, row.block, row.body) for number, row in found.items()))
+    return [Payload(number, row.parent, row.point, bodies[number]) for number, row in found.items()]
+
+
 def read_chains(connection: Connection, numbers: Sequence[int]) -> tuple[dict[int, Payload], dict[int, Any]]:
     """Those payloads and all that they continue, with their parts put back; and the parts by number."""
-    found: dict[int, Payload] = {}
+    rows: dict[int, Any] = {}
     for start in range(0, len(numbers), _AT_ONCE):
         wanted = select(payloads.c.number, payloads.c.parent).where(
             payloads.c.number.in_(numbers[start : start + _AT_ONCE])
@@ -177,10 +198,9 @@ def read_chains(connection: Connection, numbers: Sequence[int]) -> tuple[dict[in
         chain = wanted.cte("chain", recursive=True)
         above = payloads.alias()
         chain = chain.union(select(above.c.number, above.c.parent).join(chain, above.c.number == chain.c.parent))
-        columns = (payloads.c.number, payloads.c.parent, payloads.c.point, payloads.c.body)
-        for row in connection.execute(select(*columns).join(chain, chain.c.number == payloads.c.number)):
-            if row.number not in found:
-                found[row.number] = Payload(*row)
+        for row in connection.execute(select(*PAYLOAD_COLUMNS).join(chain, chain.c.number == payloads.c.number)):
+            rows[row.number] = row
+    found = {payload.number: payload for payload in read_payloads(connection, rows.values())}
     parts = read_parts(connection, (number for payload in found.values() for number in payload.uses()))
     for payload in found.values():
         payload.fill(parts)

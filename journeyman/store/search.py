@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import BigInteger, Connection, TextualSelect, bindparam, select, text, update
 
 from journeyman.store.parts import read_parts
-from journeyman.store.payloads import PARTS, Payload
+from journeyman.store.payloads import PARTS, PAYLOAD_COLUMNS, Payload, read_payloads
 from journeyman.store.tables import parts, payloads, text_index
 from journeyman.store.words import WORDS, indexed_words, part_word, tokens
 
@@ -106,9 +106,8 @@ def index_more(connection: Connection) -> int:
     if state.words != WORDS:
         _start_anew(connection)
         return index_more(connection)
-    columns = (payloads.c.number, payloads.c.parent, payloads.c.point, payloads.c.body)
-    next_ones = select(*columns).where(payloads.c.number > state.indexed).order_by(payloads.c.number)
-    found = [Payload(*row) for row in connection.execute(next_ones.limit(_INDEX_AT_ONCE))]
+    next_ones = select(*PAYLOAD_COLUMNS).where(payloads.c.number > state.indexed).order_by(payloads.c.number)
+    found = read_payloads(connection, connection.execute(next_ones.limit(_INDEX_AT_ONCE)).all())
     if found:
         add_words(connection, found)
         connection.execute(update(text_index).values(indexed=found[-1].number))

@@ -74,6 +74,13 @@ payloads = Table(
     Column("point", SmallInteger),
     Column("tips", LargeBinary),
     Column("body", LargeBinary, nullable=False),
+    Column("block", BigInteger),
+)
+blocks = Table(
+    "blocks",
+    METADATA,
+    Column("number", BigInteger, primary_key=True, autoincrement=False),
+    Column("body", LargeBinary, nullable=False),
 )
 tips = Table(
     "tips",

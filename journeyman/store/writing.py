@@ -7,10 +7,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from journeyman.records import UNFINISHED, Exchange, WireExchange
+from journeyman.store.blocks import in_blocks
 from journeyman.store.encoding import storable
 from journeyman.store.forgetting import remove_exchanges
 from journeyman.store.parts import use_parts
-from journeyman.store.payloads import COLUMNS, Draft, cut_parts, draft, exchange_row, payload_row
+from journeyman.store.payloads import COLUMNS, Draft, exchange_row
 from journeyman.store.tagging import tags_given
 
 _AT_ONCE = 500
@@ -22,22 +23,28 @@ def put_exchanges(connection: Connection, records: Sequence[Exchange | WireExcha
     drafts = _new_ones(connection, records)
     if not drafts:
         return
-    _number(connection, drafts)
+    first = _number(connection, drafts)
     new_tips = _join_conversations(connection, drafts)
     wanted: dict[bytes, Any] = {}
     uses: Counter[bytes] = Counter()
     for each in drafts:
-        cut_parts(each, wanted, uses)
+        each.cut_parts(wanted, uses)
     parts = use_parts(connection, wanted, uses) if wanted else {}
     tags = tags_given(connection, [each.exchange for each in drafts])
-    exchange_rows, payload_rows = [], []
+    exchange_rows, lines = [], []
     for each in drafts:
-        each.tags = tags.get(each.exchange.id)
-        row, exact = exchange_row(each)
+        exchange = each.exchange
+        row, exact = exchange_row(each, tags.get(exchange.id, exchange.tags))
         exchange_rows.append(row)
-        payload_rows.append(payload_row(each, parts, exact))
+        lines.append(each.line(parts, exact))
+    homes, block_rows = in_blocks(first, lines)
+    payload_rows = [
+        (each.number, each.parent, each.point, b"".join([tip for tip, _ in each.tips]), *home)
+        for each, home in zip(drafts, homes, strict=True)
+    ]
     tip_rows = [(hash, number, point) for hash, (number, point) in new_tips.items()]
-    many(connection, "payloads", ("number", "parent", "point", "tips", "body"), payload_rows)
+    many(connection, "blocks", ("number", "body"), block_rows)
+    many(connection, "payloads", ("number", "parent", "point", "tips", "block", "body"), payload_rows)
     many(connection, "exchanges", _EXCHANGE_COLUMNS, exchange_rows)
     many(connection, "tips", ("hash", "number", "point"), tip_rows, " ON CONFLICT DO NOTHING")
 
@@ -69,9 +76,9 @@ def _new_ones(connection: Connection, records: Sequence[Exchange | WireExchange]
     if replaced:
         remove_exchanges(connection, replaced)
     return [
-        draft(WireExchange.of(record), checked=True)
+        Draft(WireExchange.of(record), checked=True)
         if isinstance(record, Exchange)
-        else draft(record, checked=False)
+        else Draft(record, checked=False)
         for record in latest.values()
     ]  # fmt: skip
 
@@ -90,13 +97,14 @@ def _having(connection: Connection, query: str, values: Sequence[Any]) -> Iterat
         yield from connection.exec_driver_sql(f"{query} IN ({', '.join('?' * len(some))})", some)
 
 
-def _number(connection: Connection, drafts: Sequence[Draft]) -> None:
-    """Numbers rise and are not given twice while the text index may still be behind them."""
+def _number(connection: Connection, drafts: Sequence[Draft]) -> int:
+    """Number the drafts, in a row from the number returned. None is given twice that the text index may still know."""
     query = "SELECT (SELECT max(number) FROM payloads), (SELECT indexed FROM text_index)"
     last, indexed = connection.exec_driver_sql(query).one()
     first = max(last or 0, indexed or 0) + 1
     for number, each in enumerate(drafts, first):
         each.number = number
+    return first
 
 
 def _join_conversations(connection: Connection, drafts: Sequence[Draft]) -> dict[bytes, tuple[int, int]]:
@@ -124,10 +132,12 @@ def _join_conversations(connection: Connection, drafts: Sequence[Draft]) -> dict
 
 def _far_places(drafts: Sequence[Draft], stored: Mapping[bytes, Any]) -> dict[int, list[tuple[int, bytes]]]:
     """By number, the further places of drafts that go on from none of their near ones."""
+    if not any(each.may_be_far for each in drafts):
+        return {}
     far: dict[int, list[tuple[int, bytes]]] = {}
     before = set(stored)
     for each in drafts:
-        if before.isdisjoint([tip for _, tip in each.near]) and (places := each.far()):
+        if each.may_be_far and before.isdisjoint([tip for _, tip in each.near]) and (places := each.far()):
             far[each.number] = places
         before.update([tip for tip, _ in each.tips])
     return far

@@ -13,10 +13,10 @@ from journeyman.config import Settings
 from journeyman.errors import DiskFull, InvalidInput, JourneymanError
 from journeyman.records import Choice, Exchange, Filter, Message, Point, Tool
 from journeyman.records.message import assistant, system, user
-from journeyman.store.encoding import unpack
-from journeyman.store.payloads import Payload
+from journeyman.store.encoding import decompress
+from journeyman.store.payloads import read_payloads
 from journeyman.store.sql import SqlStore, open_store
-from journeyman.store.tables import payloads
+from journeyman.store.tables import blocks, payloads
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def own_messages(store: SqlStore) -> list[int]:
     """How many messages each payload holds itself, in the order in which they came."""
     with store._engine.connect() as connection:
         rows = connection.execute(select(payloads).order_by(payloads.c.number)).all()
-    return [len(Payload(row.number, row.parent, row.point, row.body).own) for row in rows]
+        return [len(payload.own) for payload in read_payloads(connection, rows)]
 
 
 def test_each_message_and_tool_set_is_stored_once(store, path):
@@ -152,8 +152,9 @@ def test_what_others_continue_stays_and_nothing_else(store, path):
 
 def unpacked(store: SqlStore) -> list[bytes]:
     with store._engine.connect() as connection:
-        bodies = connection.scalars(select(payloads.c.body).order_by(payloads.c.number)).all()
-    return [json.dumps(unpack(body)).encode() for body in bodies]
+        rows = connection.execute(select(payloads).order_by(payloads.c.number)).all()
+        found = [json.dumps(payload.body).encode() for payload in read_payloads(connection, rows)]
+        return [*found, *map(decompress, connection.scalars(select(blocks.c.body)))]
 
 
 def test_the_disk_gets_back_what_was_forgotten(store, path):

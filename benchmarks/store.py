@@ -1,7 +1,11 @@
 """The store on SQLite: how fast it takes exchanges in, how fast it lists among two million, how much disk it needs.
 
-Exchanges are made up, from a fixed seed: sessions of one to eight turns, 20 models, tags, feedback on some. Ingest is
-timed apart from their making, on one thread, in batches of 500. `--quick` lists among 20,000 instead; `--exchanges N`
+Exchanges are made up, from a fixed seed: sessions of one to eight turns, 20 models, tags, feedback on some. All is
+timed apart from their making, on one thread, in batches of 500. "Records to store" is the store's own way, from parsed
+calls in memory to a committed transaction: hashing, compressing, rows, indexes and checkpoints; words are indexed
+afterwards, and told apart. "Spool to store" is the whole ingester: reading frames, checking, joining and parsing, and
+then the same; its memory is told too. A rate is by the clock, which other programs hold up; processor time is not.
+`--quick` lists among 20,000 instead; `--exchanges N`
 among N. `--keep FOLDER` keeps the database there, and uses it when it is there.
 """
 
@@ -19,6 +23,7 @@ from pathlib import Path
 import orjson
 import zstandard
 from record import Row, row, write_results
+from store_parts import ingester
 
 from journeyman.records import Exchange, Feedback, Filter, WireExchange
 from journeyman.store.sql import SqlStore
@@ -107,7 +112,9 @@ def main() -> None:
     options = parser.parse_args()
     number = options.exchanges or (20_000 if options.quick else 2_000_000)
     with tempfile.TemporaryDirectory() as folder:
-        rows = [*ingest(Path(folder), 10_000 if options.quick else 60_000), *long_session(Path(folder))]
+        rows = [*ingest(Path(folder), 10_000 if options.quick else 60_000)]
+        rows += whole_ingester(Path(folder), rounds=5 if options.quick else 24)
+        rows += long_session(Path(folder))
         rows += lists(options.keep or Path(folder), number, pages=20 if options.quick else 60)
     write_results("store", rows, seed=SEED, quick=options.quick)
 
@@ -115,17 +122,27 @@ def main() -> None:
 def ingest(folder: Path, number: int) -> Iterator[Row]:
     """Calls of one turn, 2.7 KB each, from memory; and the turns of sessions."""
     writer = Writer(SEED)
-    prompt = {"role": "system", "content": "You are a helpful assistant."}
-    calls = [
-        writer.exchange(each, f"s-{each}", [prompt, {"role": "user", "content": writer.text(1300)}], 1300)
-        for each in range(number)
-    ]
+    calls = one_turn_calls(writer, number)
     size = sum(len(orjson.dumps([call.messages, call.choices])) for call in calls[:1000]) / 1000
-    what = f"ingest, calls of {size / 1000:.1f} KB"
+    what = f"records to store, calls of {size / 1000:.1f} KB"
     yield bare_sqlite(folder / "bare.db", calls)
     yield from timed_ingest(folder / "ingest.db", what, calls, bar=20_000)
     calls = list(islice(writer.sessions(size=600), number))
-    yield from timed_ingest(folder / "sessions.db", "ingest, turns of sessions, 0.6 KB a message", calls)
+    yield from timed_ingest(folder / "sessions.db", "records to store, turns of sessions, 0.6 KB a message", calls)
+
+
+def whole_ingester(folder: Path, rounds: int) -> Iterator[Row]:
+    """The same calls as bytes in a spool: read, joined, parsed and stored by an ingester in its own process."""
+    yield from ingester.measure(folder, one_turn_calls(Writer(SEED), 5000), rounds)
+
+
+def one_turn_calls(writer: Writer, number: int) -> list[WireExchange]:
+    """Calls of 2.8 KB, each of a session of its own."""
+    prompt = {"role": "system", "content": "You are a helpful assistant."}
+    return [
+        writer.exchange(each, f"s-{each}", [prompt, {"role": "user", "content": writer.text(1300)}], 1300)
+        for each in range(number)
+    ]
 
 
 def bare_sqlite(path: Path, calls: list[WireExchange]) -> Row:
@@ -156,9 +173,11 @@ def bare_sqlite(path: Path, calls: list[WireExchange]) -> Row:
 
 def timed_ingest(path: Path, what: str, calls: list[WireExchange], bar: int | None = None) -> Iterator[Row]:
     store = SqlStore(f"sqlite:///{path}")
-    # What was made up beforehand is no work of the store's: the collector is not to walk through it.
+    # What was made up beforehand is no work of the store's: the collector is not to walk through it. It looks as seldom
+    # as in the ingester's process.
     gc.collect()
     gc.freeze()
+    gc.set_threshold(100_000)
     began, processor = time.perf_counter(), time.process_time()
     for start in range(0, len(calls), BATCH):
         store.put(*calls[start : start + BATCH])

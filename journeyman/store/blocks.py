@@ -13,7 +13,7 @@ from sqlalchemy import Connection, delete, select, update
 from journeyman.store.encoding import compress, decompress, read_json, unpack
 from journeyman.store.tables import blocks
 
-BLOCK_BYTES = 24 << 10
+BLOCK_BYTES = 16 << 10
 """From that size of its JSON on, a block is full: larger ones save little, and are read whole for one payload."""
 _AT_ONCE = 500
 

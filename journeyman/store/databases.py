@@ -11,7 +11,8 @@ from sqlalchemy.exc import ArgumentError, DatabaseError
 from journeyman.errors import DiskFull, InvalidInput, JourneymanError
 from journeyman.store.encoding import to_json
 
-_PAGE_CACHE_KIB = 64 * 1024
+_PAGE_CACHE_KIB = 16 * 1024
+"""Of each connection: what a process keeps of the database in its own memory; the system keeps the rest in its."""
 _INCREMENTAL = 2
 _LOCK = 0x6A6F7572
 """Names our lock among those of the database; a writer of exchanges holds it, as SQLite's writers hold the file's."""

@@ -5,6 +5,7 @@ where it hardly ever does. A phrase that few exchanges say, or feedback that few
 """
 
 import json
+from collections.abc import Collection
 from typing import Any
 
 from sqlalchemy import BigInteger, ColumnElement, Connection, any_, func, literal, select
@@ -23,6 +24,15 @@ _MOST = 10_000
 """Exchanges that are looked up one by one rather than walked to."""
 
 
+def phrases_of(where: Filter | None) -> tuple[list[str], Filter | None]:
+    """The phrases that every exchange must say for which the filter holds, and the rest of it."""
+    if where is None or where.join != "and":
+        return [], where
+    said = [each for each in where.conditions if isinstance(each, Condition) and each.field == "text"]
+    others = tuple(each for each in where.conditions if each not in said)
+    return [storable(str(each.value)) for each in said], where.model_copy(update={"conditions": others})
+
+
 def few_exchanges(connection: Connection, where: Filter | None) -> ColumnElement[bool] | None:
     """A condition that holds for those few exchanges that the filter may hold for; None when they may be many."""
     if where is None or where.join != "and":
@@ -32,7 +42,7 @@ def few_exchanges(connection: Connection, where: Filter | None) -> ColumnElement
         if query is not None:
             found = connection.scalars(query.limit(_MOST + 1)).all()
             if len(found) <= _MOST:
-                return _among(connection, [int(number) for number in found])
+                return among(connection, [int(number) for number in found])
     return None
 
 
@@ -41,8 +51,8 @@ def _candidates(connection: Connection, condition: Condition) -> Any:
     field = field_of(Exchange, condition.field)
     if field.type == "words":
         phrase = storable(str(condition.value))
-        if count_said(connection, phrase, _FEW + 1) <= _FEW:
-            return select(saying(phrase, connection.dialect.name).subquery().c.number)
+        if connection.dialect.name == "postgresql" and count_said(connection, phrase, _FEW + 1) <= _FEW:
+            return select(saying(phrase, "postgresql").subquery().c.number)
     elif field.path[0] == "feedback" and (condition.operator != "!=") == (condition.value is not None):
         given, name = TABLES[Feedback], field.path[1]
         first = select(given.c.id).where(given.c.name == storable(name)).limit(_FEW + 1)
@@ -51,8 +61,9 @@ def _candidates(connection: Connection, condition: Condition) -> Any:
     return None
 
 
-def _among(connection: Connection, numbers: list[int]) -> ColumnElement[bool]:
+def among(connection: Connection, numbers: Collection[int]) -> ColumnElement[bool]:
+    """A condition that holds for the exchanges of those numbers, looked up one by one."""
     if connection.dialect.name == "postgresql":
-        return exchanges.c.number == any_(literal(numbers, ARRAY(BigInteger)))
-    listed = func.json_each(json.dumps(numbers)).table_valued("value")
+        return exchanges.c.number == any_(literal([*numbers], ARRAY(BigInteger)))
+    listed = func.json_each(json.dumps([*numbers])).table_valued("value")
     return exchanges.c.number.in_(select(listed.c.value))

@@ -15,7 +15,15 @@ from journeyman.records import WireExchange
 from journeyman.store.blocks import read_bodies
 from journeyman.store.conversations import ASKED, Hashes, Json, places_to_continue, said_until, tips_after
 from journeyman.store.encoding import is_plain, line, storable, storable_json, written_exactly
-from journeyman.store.parts import LARGE_PROMPT, cut_out, has_large_pieces, large_pieces, part_hash, put_back, read_parts
+from journeyman.store.parts import (
+    LARGE_PROMPT,
+    cut_out,
+    has_large_pieces,
+    large_pieces,
+    part_hash,
+    put_back,
+    read_parts,
+)
 from journeyman.store.tables import REAL_COLUMNS, TEXT_COLUMNS, WHOLE_COLUMNS, payloads
 
 MESSAGES, CHOICES, SAMPLING, ATTEMPTS, TOOLS, PARTS, EXACT = "m", "c", "s", "a", "t", "p", "x"
@@ -34,7 +42,8 @@ class Draft:
     """An exchange on its way into the tables."""
 
     __slots__ = (
-        "choices", "exact", "exchange", "hashes", "known", "near", "number", "parent", "pieces", "point", "tips", "tools"
+        "choices", "exact", "exchange", "hashes", "known", "near", "number", "parent", "pieces", "point", "tips",
+        "tools",
     )  # fmt: skip
 
     def __init__(self, exchange: WireExchange, *, checked: bool) -> None:

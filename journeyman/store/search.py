@@ -52,11 +52,6 @@ WITH RECURSIVE
     SELECT payloads.number FROM hit JOIN payloads ON payloads.parent = hit.number)
 SELECT number FROM hit UNION SELECT number FROM found WHERE is_said OR is_other
 """
-_SQLITE_COUNT = """
-SELECT count(*) FROM (SELECT rowid FROM exchange_words WHERE exchange_words MATCH
-  (SELECT :phrase || coalesce(group_concat(' OR "' || :part || rowid || '"', ''), '')
-   FROM part_words WHERE part_words MATCH :phrase) LIMIT :most)
-"""
 _POSTGRES_COUNT = """
 SELECT count(*) FROM (
   SELECT 1 FROM exchange_words
@@ -76,14 +71,19 @@ def saying(phrase: str, dialect: str) -> TextualSelect:
     return query.bindparams(*bound).columns(number=BigInteger)
 
 
+def phrase_query(connection: Connection, phrase: str) -> tuple[list[int], str]:
+    """The pieces kept apart that say the phrase, and what SQLite's index is asked for to find it or them."""
+    words = _asked_for(phrase, "sqlite")["phrase"]
+    query = "SELECT rowid FROM part_words WHERE part_words MATCH ?"
+    pieces = [number for (number,) in connection.exec_driver_sql(query, (words,))]
+    return pieces, " OR ".join([words, *(f'"{part_word(number)}"' for number in pieces)])
+
+
 def count_said(connection: Connection, phrase: str, most: int) -> int:
-    """How many payloads hold the phrase, counted up to `most`."""
-    dialect = connection.dialect.name
-    values = _asked_for(phrase, dialect)
-    if dialect == "postgresql":
-        del values["phrase"]
-    query = text(_POSTGRES_COUNT if dialect == "postgresql" else _SQLITE_COUNT)
-    return int(connection.scalar(query, {**values, "most": most}) or 0)
+    """How many payloads in PostgreSQL hold the phrase, counted up to `most`."""
+    values = _asked_for(phrase, "postgresql")
+    del values["phrase"]
+    return int(connection.scalar(text(_POSTGRES_COUNT), {**values, "most": most}) or 0)
 
 
 def _asked_for(phrase: str, dialect: str) -> dict[str, str]:
@@ -124,7 +124,7 @@ def add_words(connection: Connection, found: Sequence[Payload]) -> None:
             pieces = [(number, _part_words(piece)) for number, piece in read_parts(connection, new).items()]
             _write(connection, "INSERT INTO part_words ({rowid}, words) VALUES ({0}, {0})", pieces)
             connection.execute(update(parts).where(parts.c.number.in_(new)).values(searched=1))
-    rows = [(payload.number, *_words(payload)) for payload in found]
+    rows = [(payload.number, *words_of(payload)) for payload in found]
     _write(connection, "INSERT INTO exchange_words ({rowid}, asked, said, others) VALUES ({0}, {0}, {0}, {0})", rows)
 
 
@@ -136,7 +136,7 @@ def forget_words(connection: Connection, payload: Payload) -> None:
     # A table that keeps no content must be told what it is to forget.
     connection.exec_driver_sql(
         "INSERT INTO exchange_words (exchange_words, rowid, asked, said, others) VALUES ('delete', ?, ?, ?, ?)",
-        (payload.number, *_words(payload)),
+        (payload.number, *words_of(payload)),
     )
 
 
@@ -162,7 +162,7 @@ def _start_anew(connection: Connection) -> None:
     connection.execute(update(text_index).values(indexed=0, words=WORDS))
 
 
-def _words(payload: Payload) -> tuple[str, str, str]:
+def words_of(payload: Payload) -> tuple[str, str, str]:
     """The words that the payload's exchange added to its request, of its first reply, and of its others."""
     said = [choice["message"] for choice in payload.choices]
     asked = indexed_words(payload.own, _spoken_parts(payload))

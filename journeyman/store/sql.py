@@ -3,8 +3,9 @@
 import json
 import time
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
@@ -19,8 +20,9 @@ from journeyman.store.fields import COUNTABLE, field_of, refuse_everything, show
 from journeyman.store.filters import Clauses
 from journeyman.store.forgetting import remove_exchanges
 from journeyman.store.migrations import MIGRATIONS, migrate, version
-from journeyman.store.narrowing import few_exchanges
+from journeyman.store.narrowing import among, few_exchanges, phrases_of
 from journeyman.store.payloads import read_chains, wire_exchange
+from journeyman.store.phrases import newest_saying
 from journeyman.store.tables import TABLES, exchanges, kind_of, microseconds, table_of
 from journeyman.store.tagging import apply_taggings
 from journeyman.store.writing import many, put_exchanges
@@ -75,7 +77,8 @@ class SqlStore:
         """Keep records, all of them or none."""
         by_kind: dict[type[Record], list[Any]] = defaultdict(list)
         for record in records:
-            by_kind[kind_of(record)].append(record)
+            # Asked of every captured call: the short way first.
+            by_kind[Exchange if type(record) is WireExchange else kind_of(record)].append(record)
         calls = by_kind.pop(Exchange, [])
         rows = {kind: [_row(record) for record in several] for kind, several in by_kind.items()}
         with self._writing() as connection:
@@ -102,17 +105,27 @@ class SqlStore:
         if limit < 0:
             raise InvalidInput(f"cannot find {limit} records; the limit is 0 or more")
         table = table_of(kind)
-        clause = Clauses(kind, self._dialect).clause(where)
+        phrases: list[str] = []
+        rest = where
+        if kind is Exchange and self._dialect == "sqlite":
+            Clauses(kind, self._dialect).clause(where)  # refuses what no filter can say
+            phrases, rest = phrases_of(where)
+        clause = Clauses(kind, self._dialect).clause(rest)
         self._index_if_searched(kind, where)
         with self._reading() as connection:
-            query = select(table).where(clause)
+            query, at = select(table).where(clause), None
             if after is not None:
                 at = connection.scalar(select(table.c.at).where(table.c.id == after))
                 if at is None:
                     raise InvalidInput(f"no {kind.__name__} {after!r} to read on from; start again without `after`")
                 query = query.where(tuple_(table.c.at, table.c.id) < tuple_(at, after))
-            few = few_exchanges(connection, where) if kind is Exchange else None
-            rows = connection.execute(_newest_first(query, table, few).limit(limit)).all()
+            if phrases:
+                rows = newest_saying(
+                    connection, phrases, partial(_among, connection, query.limit(limit)), limit, before=at
+                )
+            else:
+                few = few_exchanges(connection, rest) if kind is Exchange else None
+                rows = connection.execute(_newest_first(query, table, few).limit(limit)).all()
             return list(_records(connection, kind, rows))
 
     def count(self, kind: type[Record], where: Filter | None = None, by: str | None = None) -> dict[str, int]:
@@ -198,6 +211,10 @@ class SqlStore:
     def _explained(self) -> Iterator[None]:
         with databases.explained(self._where, self._busy_timeout):
             yield
+
+
+def _among(connection: Connection, query: Select[Any], numbers: Collection[int]) -> Sequence[SqlRow[Any]]:
+    return connection.execute(_newest_first(query, exchanges, among(connection, numbers))).all()
 
 
 def _newest_first(query: Select[Any], table: Any, few: ColumnElement[bool] | None) -> Select[Any]:

@@ -70,7 +70,7 @@ def kept_then() -> list[Exchange]:
     return calls
 
 
-@pytest.fixture(params=[1, 2])
+@pytest.fixture(params=[1, 2, 3])
 def schema(request) -> int:
     return request.param
 
@@ -114,6 +114,7 @@ def test_the_result_is_what_a_new_database_is(path, tmp_path):
     new.close()
 
 
+@pytest.mark.parametrize("schema", [1, 2], indirect=True)
 def test_a_migration_that_fails_leaves_the_database_as_it_was(schema, path):
     with sqlite3.connect(path) as connection:
         connection.execute("UPDATE exchanges SET body = '{}' WHERE id = ?", (id_of(3),))

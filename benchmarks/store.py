@@ -25,6 +25,7 @@ import zstandard
 from record import Row, row, write_results
 from store_parts import ingester
 
+from journeyman.capture.process import suit_ingesting
 from journeyman.records import Exchange, Feedback, Filter, WireExchange
 from journeyman.store.sql import SqlStore
 
@@ -173,11 +174,8 @@ def bare_sqlite(path: Path, calls: list[WireExchange]) -> Row:
 
 def timed_ingest(path: Path, what: str, calls: list[WireExchange], bar: int | None = None) -> Iterator[Row]:
     store = SqlStore(f"sqlite:///{path}")
-    # What was made up beforehand is no work of the store's: the collector is not to walk through it. It looks as seldom
-    # as in the ingester's process.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000)
+    # What was made up beforehand is no work of the store's: the collector is not to walk through it.
+    suit_ingesting()
     began, processor = time.perf_counter(), time.process_time()
     for start in range(0, len(calls), BATCH):
         store.put(*calls[start : start + BATCH])

@@ -4,7 +4,6 @@ A round writes calls into the spool, as the gateway does, and has the ingester's
 its own processor time and its memory after each round; the spool is written by the process that measures.
 """
 
-import gc
 import multiprocessing
 import os
 import time
@@ -18,6 +17,7 @@ from record import Row, row
 
 from journeyman.capture.ingest import Ingester
 from journeyman.capture.options import Options
+from journeyman.capture.process import suit_ingesting
 from journeyman.capture.spool import Spool
 from journeyman.records import WireExchange
 from journeyman.store.sql import SqlStore
@@ -97,10 +97,7 @@ def _ingest(orders: Connection, folder: Path) -> None:
     """The ingester's process: stores what is in the spool whenever it is told to."""
     store = SqlStore(f"sqlite:///{folder / 'ingested.db'}")
     ingester = Ingester(folder / "spool", store, Options(keep_raw_days=0))
-    # As `python -m journeyman.capture` does.
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(100_000)
+    suit_ingesting()  # as `python -m journeyman.capture` does
     while True:
         try:
             orders.recv()

@@ -2,7 +2,6 @@
 
 import argparse
 import contextlib
-import gc
 import logging
 import os
 import signal
@@ -12,6 +11,7 @@ from contextlib import closing
 from pathlib import Path
 
 from journeyman.capture.embedded import ingester_for, run_until
+from journeyman.capture.process import suit_ingesting
 from journeyman.config import Settings
 from journeyman.store.sql import open_store
 
@@ -30,10 +30,7 @@ def main() -> None:
     threading.Thread(target=_watch_input, args=(stopping,), daemon=True).start()
     settings = Settings(home=options.home)
     with closing(open_store(settings)) as store, closing(ingester_for(settings, store)) as ingester:
-        # What records are made of holds no cycles: looking for some after every few of them takes a tenth of the time.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(100_000)
+        suit_ingesting()
         run_until(ingester, stopping)
 
 

@@ -7,6 +7,7 @@ request begins with what a tip stands for keeps that exchange's number and the r
 
 from collections.abc import Callable, Iterator, Sequence
 from hashlib import sha256
+from itertools import islice
 from typing import Any
 
 Json = dict[str, Any]
@@ -32,17 +33,17 @@ class Hashes:
     __slots__ = ("chain", "json", "root")
 
     def __init__(self, messages: Sequence[Json], write: Callable[[Any], bytes]) -> None:
-        chain: list[bytes] = []
-        root = before = b""
-        self.json = json = [write(message) for message in messages]
+        self.json = json = [*map(write, messages)]
+        self.root: bytes = b""
+        self.chain: list[bytes] = []
+        chain, before = self.chain, b""
         for body in json:
             before = sha256(before + body).digest()
             chain.append(before)
         for place, message in enumerate(messages):
             if message.get("role") not in _OPERATORS:
-                root = chain[place][:_ROOT_BYTES]
+                self.root = chain[place][:_ROOT_BYTES]
                 break
-        self.chain, self.root = chain, root
 
     def tip(self, length: int) -> bytes:
         """The key of the first `length` messages."""
@@ -67,6 +68,13 @@ def places_to_continue(messages: Sequence[Json]) -> Iterator[int]:
             if place:
                 yield place
             last = place
+
+
+def nearest_places(messages: Sequence[Json], most: int) -> Sequence[int]:
+    """The first of the `places_to_continue`; quick where nobody has answered yet."""
+    if not messages or "assistant" in [message.get("role") for message in messages]:
+        return [*islice(places_to_continue(messages), most)]
+    return (len(messages),)
 
 
 def sent_back(reply: Json) -> Json:

@@ -13,7 +13,15 @@ from sqlalchemy import Connection, select
 
 from journeyman.records import WireExchange
 from journeyman.store.blocks import read_bodies
-from journeyman.store.conversations import ASKED, Hashes, Json, places_to_continue, said_until, tips_after
+from journeyman.store.conversations import (
+    ASKED,
+    Hashes,
+    Json,
+    nearest_places,
+    places_to_continue,
+    said_until,
+    tips_after,
+)
 from journeyman.store.encoding import is_plain, line, storable, storable_json, written_exactly
 from journeyman.store.parts import (
     LARGE_PROMPT,
@@ -67,8 +75,8 @@ class Draft:
     def _hash(self, write: Callable[[Any], bytes]) -> None:
         exchange = self.exchange
         self.hashes = hashes = Hashes(exchange.messages, write)
-        lengths = islice(places_to_continue(exchange.messages), _NEAREST)
-        self.near = [(length, hashes.tip(length)) for length in lengths]
+        places = nearest_places(exchange.messages, _NEAREST)
+        self.near = [(length, hashes.tip(length)) for length in places]
         """How many messages may be known already, and the tip by which; the longest first."""
         self.tips = [(self.near[0][1], ASKED)] if self.near else []
         self.choices: list[Any] = exchange.choices
@@ -107,7 +115,8 @@ class Draft:
 
     def line(self, numbers: dict[bytes, int], exact: Json) -> bytes:
         """Its payload: all that was said and is not known yet, as one line of JSON."""
-        exchange, body = self.exchange, {}
+        exchange = self.exchange
+        body: Json = {}
         if own := self._own():
             body[MESSAGES] = own
         if self.pieces:

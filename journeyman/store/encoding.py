@@ -66,12 +66,10 @@ def unpack(body: bytes) -> Any:
 
 def line(value: Any, *, exact: bool = False) -> bytes:
     """JSON on one line. A mark in front says that it is `exact`: it holds what plain JSON does not know."""
-    if not exact:
-        try:
-            return orjson.dumps(value)
-        except (TypeError, ValueError):
-            pass
-    return _EXACT + written_exactly(value)
+    try:
+        return _EXACT + written_exactly(value) if exact else orjson.dumps(value)
+    except (TypeError, ValueError):  # half a surrogate pair, or a number of more than 64 bits
+        return _EXACT + written_exactly(value)
 
 
 def read_json(line: bytes) -> Any:

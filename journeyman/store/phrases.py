@@ -127,6 +127,8 @@ def newest_saying(
 
     `fetch` gives those rows of the page that are among certain numbers; no row is later than `before`.
     """
+    if not limit:
+        return []
     each_says = [Saying(connection, phrase) for phrase in phrases]
     newest, window, enough = each_says[0].newest, _FIRST_WINDOW, limit
     while True:

@@ -86,6 +86,7 @@ def test_the_newest_page_reads_a_part_of_the_index(tmp_path, monkeypatch):
     monkeypatch.setattr(phrases, "_FIRST_WINDOW", 50)
     store = SqlStore(f"sqlite:///{tmp_path / 'store.db'}")
     store.put(*(each.model_copy(update={"at": START + timedelta(minutes=n)}) for n, each in enumerate(calls(1, 2000))))
+    assert store.find(Exchange, Filter.parse('text ~ "refund policy"'), limit=0) == []
     floors = []
     lower = phrases.Saying.lower
     monkeypatch.setattr(phrases.Saying, "lower", lambda self, floor: (floors.append(floor), lower(self, floor)))

@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-CHUNK = 256
+CHUNK = 128
 """Tokens whose logits exist at the same time."""
 
 
@@ -32,18 +32,21 @@ class _FrozenHead(torch.autograd.Function):
         wanted = context.needs_input_grad[0]
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
         slopes = torch.empty_like(hidden) if wanted else None
+        # One buffer for all chunks: memory this large is given back to the system, and clearing it again is not free.
+        room = hidden.new_empty((min(CHUNK, len(hidden)), len(weight)))
         for first in range(0, len(hidden), CHUNK):
             part = slice(first, first + CHUNK)
-            logits = torch.mm(hidden[part], weight.T).float()
+            logits = torch.mm(hidden[part], weight.T, out=room[: len(hidden[part])]).float()
             if temperature != 1.0:
                 logits /= temperature
             chosen = logits.gather(1, targets[part, None])[:, 0]
-            total = torch.logsumexp(logits, dim=1)
-            logprobs[part] = chosen - total
+            most = logits.amax(dim=1)
+            spread = logits.sub_(most[:, None]).exp_()
+            total = spread.sum(dim=1)
+            logprobs[part] = chosen - most - total.log()
             if slopes is not None:
-                spread = logits.sub_(total[:, None]).exp_()
                 # d log p(target) / d hidden = (row of the target − expected row) / temperature
-                expected = torch.mm(spread.to(weight.dtype), weight)
+                expected = torch.mm(spread.to(weight.dtype), weight).div_(total[:, None])
                 torch.sub(weight[targets[part]], expected, out=slopes[part])
         if slopes is not None:
             context.save_for_backward(slopes if temperature == 1.0 else slopes / temperature)

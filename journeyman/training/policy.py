@@ -22,6 +22,7 @@ from journeyman.rendering.chat import TEMPLATE_FILE, ChatTemplate
 from journeyman.training import attention
 from journeyman.training.batches import Pack
 from journeyman.training.devices import choose_device
+from journeyman.training.fused.trunk import fuse
 from journeyman.training.head import token_logprobs
 from journeyman.training.layers import layers_to_adapt
 from journeyman.training.trainable_head import trainable_token_logprobs
@@ -55,6 +56,7 @@ class Policy:
             self._check_coverage(config)
         self._plain = base
         self._trunk = base.get_decoder()
+        self._fused = None if config.full else fuse(base)
         self.head = _plain_head(base)
 
     def attach(self, name: str, value: torch.Tensor) -> torch.Tensor:
@@ -66,6 +68,8 @@ class Policy:
 
     def hidden(self, pack: Pack, indices: torch.Tensor) -> torch.Tensor:
         """The last hidden states [indices, size] at some of the pack's flat indices."""
+        if self._fused is not None:
+            return self._fused(pack, indices)
         found: torch.Tensor = self._trunk(**self._inputs(pack)).last_hidden_state[0, indices.to(self.device)]
         return found
 

@@ -1,0 +1,120 @@
+"""Attention within a pack, block by block: no mask over the whole pack, and no weights kept for the backward pass."""
+
+from collections.abc import Iterator
+from functools import lru_cache
+
+import torch
+
+from journeyman.training.batches import Layout
+
+BLOCK = 128
+"""Queries whose weights exist at the same time; what lies after a block's last query is not computed at all."""
+
+
+def rotated(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, *, back: bool = False) -> torch.Tensor:
+    """Rotary positions: `heads` [tokens, key heads, group, size] as [key heads, tokens, group, size].
+
+    `cosine` and `sine` are [tokens, 1, size / 2]. `back` is the backward pass: the inverse rotation, from the second
+    order of dimensions to the first.
+    """
+    turned = heads.permute(1, 0, 2, 3)
+    found = torch.empty(turned.shape, dtype=heads.dtype, device=heads.device)
+    half = heads.shape[-1] // 2
+    # Tokens are the second dimension before the rotation, the first one behind the inverse.
+    cosine, sine = (each[:, None] if back else each for each in (cosine, sine))
+    sign = -1.0 if back else 1.0
+    first, second = turned[..., :half], turned[..., half:]
+    torch.mul(first, cosine, out=found[..., :half]).addcmul_(second, sine, value=-sign)
+    torch.mul(second, cosine, out=found[..., half:]).addcmul_(first, sine, value=sign)
+    return found
+
+
+def attend(
+    queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: Layout, window: int | None
+) -> torch.Tensor:
+    """Each row sees the shared prefix and its own past.
+
+    `queries` is [key heads, tokens, group, size] and scaled, `keys` and `values` [key heads, tokens, size]; returns
+    what `queries` is shaped like.
+    """
+    found = torch.empty_like(queries)
+    for span, seen_keys, seen_values in _spans(keys, values, layout):
+        for at, end, seen in _blocks(span, seen_keys):
+            weights = _weights(queries[:, at:end], seen_keys[:, :seen], window)
+            torch.bmm(weights, seen_values[:, :seen], out=found[:, at:end].flatten(1, 2))
+    return found
+
+
+def attend_backward(
+    gradient: torch.Tensor,
+    queries: torch.Tensor,
+    keys: torch.Tensor,
+    values: torch.Tensor,
+    layout: Layout,
+    window: int | None,
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Gradients of the scaled queries, of keys and of values."""
+    of_queries, of_keys, of_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
+    for span, seen_keys, seen_values in _spans(keys, values, layout):
+        row_keys, row_values = torch.zeros_like(seen_keys), torch.zeros_like(seen_values)
+        for at, end, seen in _blocks(span, seen_keys):
+            weights = _weights(queries[:, at:end], seen_keys[:, :seen], window)
+            asked, wanted = queries[:, at:end].flatten(1, 2), gradient[:, at:end].flatten(1, 2)
+            row_values[:, :seen].baddbmm_(weights.transpose(1, 2), wanted)
+            slopes = torch.bmm(wanted, seen_values[:, :seen].transpose(1, 2))
+            slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype)
+            torch.bmm(slopes, seen_keys[:, :seen], out=of_queries[:, at:end].flatten(1, 2))
+            row_keys[:, :seen].baddbmm_(slopes.transpose(1, 2), asked)
+        first, last = span
+        before = row_keys.shape[1] - (last - first)
+        for total, part in ((of_keys, row_keys), (of_values, row_values)):
+            total[:, :before] += part[:, :before]
+            total[:, first:last] += part[:, before:]
+    return of_queries, of_keys, of_values
+
+
+def _spans(
+    keys: torch.Tensor, values: torch.Tensor, layout: Layout
+) -> Iterator[tuple[tuple[int, int], torch.Tensor, torch.Tensor]]:
+    """The prefix, then each row, with the keys and values that it sees."""
+    prefix = layout.prefix
+    for first, last in ((0, prefix), *layout.rows):
+        if first == last:
+            continue
+        seen = [each[:, first:last] for each in (keys, values)]
+        if first >= prefix > 0:
+            seen = [torch.cat((each[:, :prefix], own), dim=1) for each, own in zip((keys, values), seen, strict=True)]
+        yield (first, last), *seen
+
+
+def _blocks(span: tuple[int, int], seen_keys: torch.Tensor) -> Iterator[tuple[int, int, int]]:
+    """First and last + 1 of some queries, and how many keys the last of them sees."""
+    first, last = span
+    before = seen_keys.shape[1] - (last - first)
+    for at in range(first, last, BLOCK):
+        end = min(at + BLOCK, last)
+        yield at, end, before + end - first
+
+
+def _weights(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:
+    """Softmax weights [key heads, queries · group, seen]."""
+    heads, count, group, _ = queries.shape
+    seen = keys.shape[1]
+    scores = torch.bmm(queries.flatten(1, 2), keys.transpose(1, 2))
+    # Without a window, all that a query may not see lies among the block's own keys.
+    own = seen if window is not None else count
+    scores.view(heads, count, group, seen)[..., seen - own :].add_(
+        _hidden(count, own, window, scores.dtype, scores.device)
+    )
+    return torch.softmax(scores, dim=-1)
+
+
+@lru_cache(maxsize=32)
+def _hidden(count: int, own: int, window: int | None, dtype: torch.dtype, device: torch.device) -> torch.Tensor:
+    """−∞ where a key comes after a query, or too long before it [queries, 1, keys]."""
+    asked = torch.arange(own - count, own, device=device)[:, None]
+    keys = torch.arange(own, device=device)
+    hidden = keys > asked
+    if window is not None:
+        hidden |= keys <= asked - window
+    return torch.zeros(count, own, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))[:, None]

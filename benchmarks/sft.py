@@ -1,7 +1,8 @@
 """Supervised fine-tuning beside TRL's: tokens per CPU-second, memory, and where both end. SmolLM2-135M, LoRA.
 
-python benchmarks/sft.py             three kinds of rows, three rounds each
+python benchmarks/sft.py             three kinds of rows beside TRL
 python benchmarks/sft.py --quick     a first look; not kept
+python benchmarks/sft.py --profile   where our own step spends its time, and did before its layers were fused
 
 TRL and what it needs are imported from the folder that JOURNEYMAN_TRL_PATH names (`pip install --target`); its rows say
 "not run" without. Both sides get the same token sequences in the same order, batches, rate, precision and threads, each
@@ -14,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -27,7 +29,7 @@ from journeyman.records import Row as Conversation
 from journeyman.records import SFTConfig
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.masks import mask_conversation
-from journeyman.training.schedule import batch_indices
+from journeyman.training.schedule import batch_indices, learning_rate
 
 SEED = 0
 BENCHMARKS = Path(__file__).parent
@@ -38,21 +40,41 @@ Job = dict[str, Any]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="few steps, one round; not kept")
+    parser.add_argument("--steps", type=int, default=5, help="of each trainer; the first and the last are not timed")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--only", nargs="+", choices=("mixed", "full", "prompts"), help="some of the kinds of rows")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--profile", action="store_true", help="ours alone, operation by operation")
     options = parser.parse_args()
     model = find_model(Settings(), "smollm2-135m")
-    steps, rounds, count = (4, 1, 60) if options.quick else (8, 3, 100)
-    kinds = {
-        "conversations of mixed length": (conversations(count, prompts=False), 2.0),
-        "full rows of 256 tokens": (full_rows(count, model), 1.3),
-        "the same conversations with their common prompt and tools": (conversations(count, prompts=True), None),
-    }
+    steps, rounds, count = (4, 1, 60) if options.quick else (options.steps, options.rounds, 100)
+    kinds: dict[str, tuple[str, Callable[[], list[Conversation]], float | None]] = {
+        "mixed": ("conversations of mixed length", lambda: conversations(count, prompts=False), 2.0),
+        "full": ("full rows of 256 tokens", lambda: full_rows(count, model), 1.3),
+        "prompts": ("the same conversations with their common prompt and tools",
+                    lambda: conversations(count, prompts=True), None),
+    }  # fmt: skip
     rows: list[Row] = []
-    for what, (found, bar) in kinds.items():
-        job = prepare(found, model, steps) | {"threads": options.threads, "precision": options.precision}
-        rows += compare(f"{what}, {options.precision}, {options.threads} threads", job, bar, rounds)
-    write_results("sft", rows, SEED, quick=options.quick)
+    for kind in options.only or kinds:
+        what, make, bar = kinds[kind]
+        if options.profile and kind == "prompts":
+            continue
+        job = prepare(make(), model, steps) | {"threads": options.threads, "precision": options.precision}
+        what = f"{what}, {options.precision}, {options.threads} threads"
+        rows += profiled(what, job) if options.profile else compare(what, job, bar, rounds)
+    name = "sft_profile" if options.profile else "sft"
+    write_results(name, rows, SEED, quick=options.quick or options.only is not None)
+
+
+def profiled(what: str, job: Job) -> list[Row]:
+    """Our step with the layers as transformers and PEFT compute them, and fused."""
+    rows = []
+    for layers in ("transformers", "fused"):
+        found = run_child(["sft_parts.profile", layers], job, "")
+        rows.append(row(f"{layers} layers: {what}", found["tokens_per_cpu_s"], "tokens/CPU-s"))
+        rows += [row(f"{layers} layers: {name}", 100 * share, "%") for name, share in found["shares"].items()]
+    return rows
 
 
 def prepare(rows: list[Conversation], model: Path, steps: int) -> Job:
@@ -64,6 +86,7 @@ def prepare(rows: list[Conversation], model: Path, steps: int) -> Job:
     return JOB | {
         "model": str(model),
         "steps": steps,
+        "rates": [learning_rate(config, step, steps) / config.learning_rate for step in range(steps)],
         "rows": [row.model_dump(mode="json") for row in rows],
         "train": [_masked(tokenizer, training[index]) for index in order],
         "validation": [_masked(tokenizer, row) for row in rows if row.split == "validation"],
@@ -86,7 +109,7 @@ def compare(what: str, job: Job, bar: float | None, rounds: int) -> list[Row]:
     for _ in range(rounds):
         for side, found in told.items():
             if side == "ours" or paths[side]:
-                found.append(run_side(side, job, paths[side]))
+                found.append(run_child(["sft_parts.child", side], job, paths[side]))
     rows = []
     names = {"ours": "Journeyman", "theirs": "TRL"}
     speeds = {side: [_speed(each, tokens) for each in found] for side, found in told.items() if found}
@@ -115,17 +138,17 @@ def _speed(found: dict[str, Any], tokens: list[int], clock: str = "cpu") -> floa
     return sum(tokens[1:-1]) / sum(found[clock])
 
 
-def run_side(side: str, job: Job, path: str) -> dict[str, Any]:
-    """A trainer in a fresh process; RuntimeError with the end of its output when it fails."""
+def run_child(module: list[str], job: Job, path: str) -> dict[str, Any]:
+    """A module with a job in a fresh process; RuntimeError with the end of its output when it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
     paths = [str(BENCHMARKS), str(BENCHMARKS.parent), *filter(None, [path])]
     environment = kept | {"PYTHONPATH": os.pathsep.join(paths), "OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"}
     done = subprocess.run(
-        [sys.executable, "-m", "sft_parts.child", side], input=json.dumps(job), capture_output=True, text=True,
+        [sys.executable, "-m", *module], input=json.dumps(job), capture_output=True, text=True,
         env=environment, check=False,
     )  # fmt: skip
     if done.returncode:
-        raise RuntimeError(f"{side} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
+        raise RuntimeError(f"{' '.join(module)} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]
 
 

@@ -15,12 +15,7 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     """Take the job's steps, and tell what each cost and what validation says in the end."""
     torch.set_num_threads(job["threads"])
     rows = [Row.model_validate(each) for each in job["rows"]]
-    training = sum(row.split == "train" for row in rows)
-    config = SFTConfig(
-        base="base", dataset="none", name="none", rank=job["rank"], alpha=job["alpha"], precision=job["precision"],
-        learning_rate=job["learning_rate"], batch_rows=job["batch_rows"], pack_tokens=job["pack_tokens"],
-        epochs=job["steps"] * job["batch_rows"] / training, validate_every=10**6, checkpoint_every=10**6,
-    )  # fmt: skip
+    config = config_of(job, rows)
     clock, losses = Clock(), list[float]()
     with tempfile.TemporaryDirectory() as scratch:
         trainer = Trainer(config, rows, Path(job["model"]), Path(scratch))
@@ -35,3 +30,13 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
     # The last step validates too: its time is not the step's.
     told = clock.told()
     return {"cpu": told["cpu"][1:-1], "wall": told["wall"][1:-1], "validation_loss": losses[-1]}
+
+
+def config_of(job: dict[str, Any], rows: list[Row]) -> SFTConfig:
+    """The job's config; it ends after the job's steps and validates once."""
+    training = sum(row.split == "train" for row in rows)
+    return SFTConfig(
+        base="base", dataset="none", name="none", rank=job["rank"], alpha=job["alpha"], precision=job["precision"],
+        learning_rate=job["learning_rate"], batch_rows=job["batch_rows"], pack_tokens=job["pack_tokens"],
+        epochs=job["steps"] * job["batch_rows"] / training, validate_every=10**6, checkpoint_every=10**6,
+    )  # fmt: skip

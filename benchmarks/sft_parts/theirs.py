@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from datasets import Dataset
 from peft import LoraConfig
+from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import SequentialSampler
 from transformers import AutoModelForCausalLM, TrainerCallback
 from trl import SFTConfig, SFTTrainer
@@ -25,9 +26,17 @@ class _Ticks(TrainerCallback):
         self._clock.tick()
 
 
-class _InOrder(SFTTrainer):
+class _SameOrderAndRates(SFTTrainer):
+    rates: tuple[float, ...] = ()
+    """Of each step, as a share of the peak."""
+
     def _get_train_sampler(self, *arguments: Any) -> Any:
         return SequentialSampler(self.train_dataset)
+
+    def create_scheduler(self, num_training_steps: int, optimizer: Any = None) -> Any:
+        last = len(self.rates) - 1
+        self.lr_scheduler = LambdaLR(optimizer or self.optimizer, lambda step: self.rates[min(step, last)])
+        return self.lr_scheduler
 
 
 def train(job: dict[str, Any]) -> dict[str, Any]:
@@ -41,17 +50,17 @@ def train(job: dict[str, Any]) -> dict[str, Any]:
         config = SFTConfig(
             output_dir=scratch, use_cpu=True, per_device_train_batch_size=job["batch_rows"],
             per_device_eval_batch_size=job["batch_rows"], max_steps=job["steps"], learning_rate=job["learning_rate"],
-            lr_scheduler_type="cosine_with_min_lr", lr_scheduler_kwargs={"min_lr_rate": 0.1}, warmup_steps=1,
             weight_decay=0.0, max_grad_norm=1.0, gradient_checkpointing=False, packing=False, max_length=4096,
             logging_strategy="no", save_strategy="no", report_to=[], bf16=False, fp16=False, disable_tqdm=True,
             dataset_kwargs={"skip_prepare_dataset": True}, dataloader_num_workers=0,
         )  # fmt: skip
         lora = LoraConfig(r=job["rank"], lora_alpha=job["alpha"], target_modules="all-linear", task_type="CAUSAL_LM")
         clock = Clock()
-        trainer = _InOrder(
+        trainer = _SameOrderAndRates(
             model, args=config, train_dataset=parts["train"], eval_dataset=parts["validation"], peft_config=lora,
             callbacks=[_Ticks(clock)],
         )  # fmt: skip
+        trainer.rates = tuple(job["rates"])
         trainer.train()
         told = clock.told()
         return {"cpu": told["cpu"][1:-1], "wall": told["wall"][1:-1], "validation_loss": _loss(trainer, job)}

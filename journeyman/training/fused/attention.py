@@ -81,10 +81,11 @@ def _spans(
     for first, last in ((0, prefix), *layout.rows):
         if first == last:
             continue
-        seen = [each[:, first:last] for each in (keys, values)]
+        seen_keys, seen_values = keys[:, first:last], values[:, first:last]
         if first >= prefix > 0:
-            seen = [torch.cat((each[:, :prefix], own), dim=1) for each, own in zip((keys, values), seen, strict=True)]
-        yield (first, last), *seen
+            seen_keys = torch.cat((keys[:, :prefix], seen_keys), dim=1)
+            seen_values = torch.cat((values[:, :prefix], seen_values), dim=1)
+        yield (first, last), seen_keys, seen_values
 
 
 def _blocks(span: tuple[int, int], seen_keys: torch.Tensor) -> Iterator[tuple[int, int, int]]:

@@ -29,8 +29,8 @@ def products(
 ) -> tuple[list[torch.Tensor], torch.Tensor | None]:
     """Each layer's output [tokens, outputs] (plus `added`, for one layer alone) and what its backward pass needs:
     x·Aᵀ of all layers side by side [tokens, ranks]."""
-    downs = _downs(layers)
-    inner = None if downs is None else inputs @ downs.T
+    downs = [layer.adapter[0] for layer in layers if layer.adapter is not None]
+    inner = inputs @ torch.cat(downs).T if downs else None
     outputs, first = [], 0
     for layer in layers:
         if added is None:
@@ -77,10 +77,5 @@ def products_backward(
         for gradient, layer in zip(gradients[1:], layers[1:], strict=True):
             slopes.addmm_(gradient, layer.weight)
         if inners:
-            slopes.addmm_(sides, _downs(layers))
+            slopes.addmm_(sides, torch.cat([layer.adapter[0] for layer in layers if layer.adapter is not None]))
     return slopes, found
-
-
-def _downs(layers: Sequence[Product]) -> torch.Tensor | None:
-    found = [layer.adapter[0] for layer in layers if layer.adapter is not None]
-    return torch.cat(found) if found else None

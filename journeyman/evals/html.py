@@ -27,6 +27,9 @@ from journeyman.records.evaluation import SliceDifference
 MOST_FLIPS = 100
 """Cases shown in either direction for each pair of models; how many more there are is said."""
 
+_WHOLE = 36
+"""Characters that a cell keeps in one line."""
+
 LEGEND = (
     '<p class="faint">Blue is better, orange is worse; grey is what cannot be told apart, or what these cases are too '
     "few to rank. Slices are corrected for their number (Benjamini and Hochberg).</p>"
@@ -43,10 +46,11 @@ h1 { font-size: 1.5rem; margin-bottom: .2rem; } h2 { font-size: 1.15rem; margin-
 p.faint, td.faint, .faint { color: var(--faint); }
 table { border-collapse: collapse; width: 100%; font-size: .9rem; }
 th, td { text-align: left; padding: .35rem .6rem; border-bottom: 1px solid var(--line); vertical-align: top; }
-th { font-weight: 600; color: var(--faint); } td.fact { white-space: nowrap; color: var(--faint); }
+th { font-weight: 600; color: var(--faint); }
+td.fact, td.whole { white-space: nowrap; } td.fact { color: var(--faint); }
 .wide { overflow-x: auto; }
 .warn { border-left: 4px solid var(--bad); background: var(--panel); padding: .6rem 1rem; }
-svg { width: 100%; height: auto; margin: .6rem 0; font: 12.5px system-ui, sans-serif; }
+svg { width: 100%; min-width: 42rem; height: auto; margin: .6rem 0; font: 12.5px system-ui, sans-serif; }
 svg .ink { fill: var(--ink); } svg .faint { fill: var(--faint); } svg .inside { fill: #fff; font-weight: 600; }
 svg .line { stroke: var(--line); } svg .axis { stroke: var(--faint); stroke-width: 1.5; }
 svg .whisker { stroke-width: 2; } svg .front { fill: none; stroke: var(--good); stroke-dasharray: 4 4; }
@@ -91,7 +95,7 @@ def to_html(report: EvalReport, transcripts: Mapping[tuple[str, str], Finished])
         rows = [_difference_row(each, cases) for each in report.differences]
         parts += [
             "<h2>Differences</h2>",
-            html_table(["model", "against", "difference", "these cases show", "fixed", "broken", "verdict"], rows),
+            html_table(["model", "against", "difference", "smallest that shows", "fixed", "broken", "verdict"], rows),
             LEGEND,
             *_forests(report, cases),
         ]
@@ -102,8 +106,14 @@ def to_html(report: EvalReport, transcripts: Mapping[tuple[str, str], Finished])
 def html_table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """A table of plain text."""
     head = "".join(f"<th>{escape(name)}</th>" for name in header)
-    body = "".join(f"<tr>{''.join(f'<td>{escape(value)}</td>' for value in row)}</tr>" for row in rows)
+    body = "".join(f"<tr>{''.join(map(_cell, row))}</tr>" for row in rows)
     return f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
+
+
+def _cell(value: str) -> str:
+    """A number stays in one line with its interval; what is longer may break."""
+    kind = ' class="whole"' if len(value) <= _WHOLE else ""
+    return f"<td{kind}>{escape(value)}</td>"
 
 
 def provenance_section(facts: Mapping[str, str]) -> list[str]:

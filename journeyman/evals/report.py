@@ -108,7 +108,7 @@ def to_markdown(report: EvalReport) -> str:
             "## Paired differences",
             COUNTED,
             table(
-                ["model", "against", "difference", "these cases show", "fixed", "broken", "verdict"],
+                ["model", "against", "difference", "smallest that shows", "fixed", "broken", "verdict"],
                 (_difference_row(difference, cases) for difference in report.differences),
             ),
         ]

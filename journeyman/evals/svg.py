@@ -104,7 +104,8 @@ def _axis(values: Sequence[Interval]) -> tuple[list[float], Callable[[float], fl
         low, high = math.floor(math.log10(least)), math.ceil(math.log10(most))
         return [10.0**power for power in range(low, high + 1)], lambda x: (math.log10(x) - low) / (high - low)
     edge = _nice(max(1e-9, most))
-    return [share * edge for share in (0.0, 0.25, 0.5, 0.75, 1.0)], lambda x: max(0.0, x) / edge
+    steps = 4 if f"{edge:e}"[:3] in ("1.0", "2.0") else 5  # so that the numbers at the ticks are short
+    return [step / steps * edge for step in range(steps + 1)], lambda x: max(0.0, x) / edge
 
 
 def bars(rows: Sequence[tuple[str, int, int, int]], title: str) -> str:
@@ -167,5 +168,7 @@ def _text(x: float, y: float, text: str, kind: str, anchor: str = "start", whole
 
 def _svg(height: float, parts: Sequence[str], title: str) -> str:
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">' + "".join(parts) + "</svg>"
+        f'<div class="wide"><svg viewBox="0 0 {_WIDTH} {height:.0f}" role="img" aria-label="{escape(title)}">'
+        + "".join(parts)
+        + "</svg></div>"
     )

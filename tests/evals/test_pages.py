@@ -145,7 +145,8 @@ def test_charts_are_well_formed_and_their_marks_stay_inside() -> None:
         bars([("all", 3, 0, 1), ("none", 0, 0, 0)], "t"),
     ]  # fmt: skip
     for chart in charts:
-        root = ElementTree.fromstring(chart)
+        root = ElementTree.fromstring(chart).find("svg")
+        assert root is not None
         _, _, width, height = map(float, str(root.get("viewBox")).split())
         for mark in root.iter():
             for name, most in (

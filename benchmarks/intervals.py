@@ -228,22 +228,22 @@ SIMULATED: dict[str, tuple[Simulate, int, float | None]] = {
     "Wilson, rate 5%, 200 cases (counts are whole numbers)": (wilson(0.05, 200), 20_000, None),
     "prediction-powered rate, 100 labels and 2,000 judged": (powered(100), 10_000, 1.0),
     "prediction-powered rate, 30 labels and 2,000 judged": (powered(30), 10_000, None),
-    "prediction-powered rate, 20 to 200 labels, any rate, any judge": (powered_anyhow, 20_000, 1.0),
+    "prediction-powered rate, 20 to 200 labels, any rate, any judge": (powered_anyhow, 10_000, 1.0),
     "prediction-powered mean of scores, 20 labels": (powered_scores(20), 10_000, 1.0),
     "prediction-powered mean of scores, 100 labels": (powered_scores(100), 10_000, 1.0),
-    "clustered bootstrap, 40 conversations": (clustered(40), 6000, 1.0),
-    "clustered bootstrap, 10 conversations": (clustered(10), 8000, None),
+    "clustered bootstrap, 40 conversations": (clustered(40), 4000, 1.0),
+    "clustered bootstrap, 10 conversations": (clustered(10), 4000, None),
     "pass@3, 60 cases of 8 attempts": (attempts(60, True), 20_000, 1.0),
     "pass^3, 60 cases of 8 attempts": (attempts(60, False), 20_000, 1.0),
     "pass@3, 15 cases of 8 attempts": (attempts(15, True), 20_000, None),
-    "Bradley–Terry, 4 models, 300 matches": (strengths, 1000, None),
+    "Bradley–Terry, 4 models, 300 matches": (strengths, 200, None),
 }
 
 
 def peeking(trials: int) -> list[Row]:
     """False wins where nothing differs: 30% ties, first look after 50 pairs, then after every 25 up to 3,000."""
     draw, naive, asymptotic, betting, paired = random.Random(f"{SEED}/peeking"), 0, 0, 0, 0
-    short = max(trials // 2, 20)
+    short = max(trials // 4, 20)
     for trial in range(trials):
         values = draw.choices((1.0, -1.0, 0.0), weights=(0.35, 0.35, 0.3), k=_LOOKS[-1])
         naive += wins_naively(values)

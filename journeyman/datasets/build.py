@@ -217,6 +217,8 @@ def _refuse_too_few(rows: Sequence[Row], found: str, problems: Counter[str]) -> 
     if len(conversations) > 1:
         return
     reasons = "; ".join(f"{problem} ({times})" for problem, times in problems.most_common(3) if times)
+    if not conversations and not reasons:
+        raise InvalidInput(f"{found}: nothing to learn from. Nothing was built; widen the filter")
     if not conversations:
         raise InvalidInput(f"{found}, but none can be learned from: {reasons}. Nothing was built; widen the filter")
     raise InvalidInput(

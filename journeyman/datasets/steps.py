@@ -181,7 +181,10 @@ def _prune(node: PruneNode, step: Step) -> tuple[list[Row], NodeRun]:
             kept.append(row)
         else:
             left_out[f"pruned, {problem}"] += 1
-    return step.account(node, kept, left_out, changed=changed, tokens_saved=saved)
+    # A rule that meets nothing is frozen onto the adapter all the same: a typing error should be seen now.
+    idle = [text for text in node.texts if prune_rows(step.rows, [text])[1] == 0]
+    told = tuple(f"no prompt holds {text!r}, so nothing was saved by it" for text in idle)
+    return step.account(node, kept, left_out, changed=changed, tokens_saved=saved, errors=told)
 
 
 def _near(node: NearNode, step: Step) -> tuple[list[Row], NodeRun]:

@@ -323,6 +323,7 @@ def test_pruned_text_is_gone_counted_and_kept_with_the_dataset(build, store):
     assert load_rows(find_dataset(store, "x"))
     other = build({**ALL, "prune": {"short": {"from": "all", "texts": ["Never say please.", ", would you", "zzz"]}}})
     assert other == rows
+    assert build.runs["short"].errors == ("no prompt holds 'zzz', so nothing was saved by it",)
     assert len({each.version for each in store.find(Dataset)}) == 2
 
 

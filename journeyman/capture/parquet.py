@@ -6,16 +6,17 @@ JSON strings; token ids and log-probabilities, one list a choice, as numbers. Ne
 
 import json
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
 from journeyman.capture.imports.rows import encoded
+from journeyman.capture.parquet_feedback import FOLDER, read_feedback, write_feedback
 from journeyman.errors import InvalidInput
-from journeyman.records import WireExchange, new_id
+from journeyman.records import Feedback, Tagging, WireExchange, new_id
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROWS_AT_ONCE = 2_000
@@ -26,9 +27,20 @@ _COUNTS = ("prompt_tokens", "completion_tokens", "cached_prompt_tokens")
 _NUMBERS = ("cost_usd", "latency", "time_to_first_token")
 
 
-def write_parquet(exchanges: Iterable[WireExchange], folder: Path) -> tuple[int, int]:
-    """Write exchanges, those of one day one after the other, into an empty folder; how many, and of how many days.
+class Written(NamedTuple):
+    """How much an export holds."""
 
+    exchanges: int
+    days: int
+    feedback: int
+
+
+def write_parquet(
+    exchanges: Iterable[WireExchange], folder: Path, said: Callable[[], Iterable[Feedback | Tagging]] = tuple
+) -> Written:
+    """Write exchanges, those of one day one after the other, into an empty folder, and what was said of them.
+
+    `said` is asked when all exchanges are written.
     InvalidInput when the folder holds something already, or when pyarrow is missing.
     """
     arrow, parquet = _arrow()
@@ -37,14 +49,15 @@ def write_parquet(exchanges: Iterable[WireExchange], folder: Path) -> tuple[int,
     # Under another name until it is whole, so that a half-written folder is never taken for an export.
     unfinished = folder.with_name(f".{folder.name}.{new_id()}.part")
     try:
-        counted = _write_days(arrow, parquet, exchanges, unfinished)
+        rows, days = _write_days(arrow, parquet, exchanges, unfinished)
         unfinished.mkdir(parents=True, exist_ok=True)
+        feedback = write_feedback(arrow, parquet, said(), unfinished)
         unfinished.replace(folder)
     except OSError as problem:
         raise InvalidInput(f"cannot write {folder} ({problem}); nothing half-written was left") from problem
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
-    return counted
+    return Written(rows, days, feedback)
 
 
 def _write_days(arrow: Any, parquet: Any, exchanges: Iterable[WireExchange], folder: Path) -> tuple[int, int]:
@@ -73,6 +86,7 @@ def read_parquet(path: Path) -> Iterator[WireExchange]:
     """The exchanges of a file, or of all `.parquet` files of a folder; InvalidInput when there is none to read."""
     _, parquet = _arrow()
     files = sorted(path.rglob("*.parquet")) if path.is_dir() else [path]
+    files = [file for file in files if file.parent.name != FOLDER]
     if not files:
         raise InvalidInput(f"{path} holds no .parquet file; nothing was imported")
     for file in files:
@@ -86,6 +100,11 @@ def read_parquet(path: Path) -> Iterator[WireExchange]:
                 raise InvalidInput(f"{file} is no export of exchanges: it lacks the columns {', '.join(missing)}")
             for batch in opened.iter_batches(batch_size=_ROWS_AT_ONCE, columns=list(_NAMES)):
                 yield from map(_exchange, batch.to_pylist())
+
+
+def feedback_beside(path: Path) -> Iterator[Feedback | Tagging]:
+    """What an export holds that was said of its exchanges; nothing for a single file."""
+    return read_feedback(_arrow()[1], path)
 
 
 def _arrow() -> tuple[Any, Any]:

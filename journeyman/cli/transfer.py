@@ -10,7 +10,7 @@ import typer
 
 from journeyman.capture.erasure import Erasures
 from journeyman.capture.exports import openai_chat, otlp, sending
-from journeyman.capture.exports.reading import matching
+from journeyman.capture.exports.reading import About, matching
 from journeyman.capture.imports.importing import FORMATS, ImportReport, import_files
 from journeyman.capture.parquet import write_parquet
 from journeyman.capture.redact import redactor_of
@@ -75,8 +75,12 @@ def export_parquet(
     """Write all calls, whole, as Parquet files by day. `journeyman import parquet` reads them back without loss."""
     asked = Filter.parse(where)
     with open_captured(Settings()) as store:
-        rows, days = write_parquet(map(WireExchange.of, matching(store, asked)), out)
-    typer.echo(f"{rows} calls of {days} days written to {out}")
+        about = About(whole=not asked.conditions)
+        found = map(WireExchange.of, about.noted(matching(store, asked)))
+        written = write_parquet(found, out, lambda: about.said(store))
+    typer.echo(
+        f"{written.exchanges} calls of {written.days} days and {written.feedback} pieces of feedback written to {out}"
+    )
 
 
 @app.command("otlp")

@@ -8,10 +8,23 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from journeyman.capture.exports.reading import About, matching
 from journeyman.capture.imports.importing import import_files
-from journeyman.capture.parquet import read_parquet, write_parquet
+from journeyman.capture.parquet import feedback_beside, read_parquet, write_parquet
 from journeyman.errors import InvalidInput
-from journeyman.records import Attempt, Choice, Exchange, Sampling, Tokens, Tool, Usage, WireExchange
+from journeyman.records import (
+    Attempt,
+    Choice,
+    Exchange,
+    Feedback,
+    Filter,
+    Sampling,
+    Tagging,
+    Tokens,
+    Tool,
+    Usage,
+    WireExchange,
+)
 from journeyman.records.message import Message, assistant, call, system, tool_result, user
 from journeyman.store.memory import MemoryStore
 
@@ -41,7 +54,7 @@ def full(number=0, **fields):
 def test_everything_survives_in_one_file_a_day(tmp_path):
     kept = [full(number) for number in range(60)] + [Exchange(model="m", state="started", at=DAY + timedelta(days=9))]
     counted = write_parquet(map(WireExchange.of, kept), tmp_path / "out")
-    assert counted == (61, 4)
+    assert counted == (61, 4, 0)
     names = sorted(str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*.parquet"))
     assert names == [f"date=2026-07-{day}/part-0.parquet" for day in ("01", "02", "03", "10")]
     assert [each.exchange() for each in read_parquet(tmp_path / "out")] == kept
@@ -143,3 +156,48 @@ def test_without_pyarrow_the_error_names_the_extra(tmp_path, monkeypatch):
     monkeypatch.setattr(builtins, "__import__", absent)
     with pytest.raises(InvalidInput, match=r"journeyman\[parquet\]"):
         write_parquet([], tmp_path / "out")
+
+
+SAID = [
+    Feedback(exchange_id=f"{0:032x}", name="good", value=1 / 3, label="é", reason="🙂", by="ana", at=DAY,
+             correction=Message.model_validate({"role": "assistant", "content": "better", "more": [1]})),
+    Feedback(session="s", turn=2, name="solved", by="t", at=DAY),
+    Feedback(external_id="elsewhere", name="good", value=0.0, by="t", at=DAY),
+    Tagging(exchange_id=f"{1:032x}", tags={"a": "1", "b": ""}, by="t", at=DAY),
+]  # fmt: skip
+
+
+def test_feedback_corrections_and_tags_go_with_the_exchanges_and_come_back(tmp_path):
+    store, other = MemoryStore(), MemoryStore()
+    kept = [full(number, session="s", external_id=None) for number in range(3)]
+    store.put(*kept, *SAID)
+    about = About(whole=True)
+    exchanges = map(WireExchange.of, about.noted(matching(store, None)))
+    assert write_parquet(exchanges, tmp_path / "out", lambda: about.said(store)) == (3, 1, 4)
+    for _ in range(2):
+        report = import_files(other, "parquet", [tmp_path / "out"])
+        assert (report.exchanges, report.feedback) == (3, 4)
+        assert sorted(other.find(Feedback), key=lambda each: each.id) == sorted(SAID[:3], key=lambda each: each.id)
+        assert list(other.find(Tagging)) == SAID[3:]
+    # Others read the folder as a table of exchanges.
+    assert pyarrow.parquet.read_table(tmp_path / "out").num_rows == 3
+
+
+def test_of_a_part_of_the_exchanges_only_what_is_about_them(tmp_path):
+    store = MemoryStore()
+    store.put(full(0, session="s"), full(1, session="another", external_id=None), *SAID)
+    about = About(whole=False)
+    exchanges = map(WireExchange.of, about.noted(matching(store, Filter.parse("session = s"))))
+    assert write_parquet(exchanges, tmp_path / "out", lambda: about.said(store)) == (1, 1, 2)
+    assert {each.id for each in feedback_beside(tmp_path / "out")} == {each.id for each in SAID[:2]}
+
+
+def test_feedback_of_what_was_erased_stays_out(tmp_path):
+    store, other = MemoryStore(), MemoryStore()
+    store.put(full(0, session="s"), full(1, session="another"), *SAID)
+    about = About(whole=True)
+    write_parquet(map(WireExchange.of, about.noted(matching(store, None))), tmp_path / "out", lambda: about.said(store))
+    report = import_files(other, "parquet", [tmp_path / "out"], is_erased=lambda each: each.session == "s")
+    assert (report.erased, report.exchanges) == (1, 1)
+    assert {each.id for each in other.find(Feedback)} == {SAID[2].id}
+    assert list(other.find(Tagging)) == SAID[3:]

@@ -108,7 +108,7 @@ def test_export_says_what_a_format_cannot_express(run):
 def test_export_parquet_and_back_into_another_home(run, file, monkeypatch, tmp_path):
     run("import", "openai-chat", file)
     before = stored()
-    assert "3 calls of 1 days written to days" in run("export", "parquet", "-o", "days")
+    assert "3 calls of 1 days and 0 pieces of feedback written to days" in run("export", "parquet", "-o", "days")
     monkeypatch.setenv("JOURNEYMAN_HOME", str(tmp_path / "other"))
     assert "3 calls are new" in run("import", "parquet", "days")
     assert stored() == before

@@ -11,7 +11,7 @@ from journeyman.capture.imports import art, helicone, langfuse, litellm, openai_
 from journeyman.capture.imports.beside import Beside
 from journeyman.capture.imports.reading import ExportFile
 from journeyman.capture.imports.rows import Imported, Json, Origin
-from journeyman.capture.parquet import read_parquet
+from journeyman.capture.parquet import feedback_beside, read_parquet
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Condition, Exchange, Feedback, Filter, WireExchange
 from journeyman.store.store import Store
@@ -148,6 +148,8 @@ class _Reading:
     tags: dict[str, str]
     redactor: Redacting | None
     is_erased: Callable[[WireExchange], bool] | None
+    erased: set[str | None] = field(default_factory=set)
+    """Ids, own ids and sessions of what was left out: what was said of it is left out, too."""
 
     def file(self, path: Path, progress: Callable[[Path, float], None] | None) -> Iterator[Imported]:
         """What the rows of a file become; its bad rows are reported."""
@@ -174,10 +176,11 @@ class _Reading:
         for each in found:
             if not isinstance(each, WireExchange):
                 self.report.feedback += 1
-                yield self.redactor.feedback(each) if self.redactor else each
+                yield self.redactor.feedback(each) if self.redactor and isinstance(each, Feedback) else each
                 continue
             if self.is_erased and self.is_erased(each):
                 self.report.erased += 1
+                self.erased |= {each.id, each.external_id, each.session}
                 continue
             self.report.exchanges += 1
             self.report.fidelity[each.fidelity] += 1
@@ -203,6 +206,12 @@ def _import_parquet(
         for exchange in read_parquet(path):
             reading.report.rows += 1
             waiting += reading.counted([exchange])
+            if len(waiting) >= batch:
+                _put(store, waiting)
+        for said in feedback_beside(path):
+            reading.report.rows += 1
+            about = {said.exchange_id, said.external_id, said.session} - {None}
+            waiting += () if about & reading.erased else reading.counted([said])
             if len(waiting) >= batch:
                 _put(store, waiting)
     _put(store, waiting)

@@ -15,11 +15,11 @@ from journeyman.capture.frames import CallEnd, CallStart
 from journeyman.capture.imports.reading import decoded
 from journeyman.capture.parsing import parse
 from journeyman.errors import InvalidInput
-from journeyman.records import Api, Feedback, Fidelity, Message, WireExchange
+from journeyman.records import Api, Feedback, Fidelity, Message, Tagging, WireExchange
 from journeyman.records.message import Role
 
 Json = dict[str, Any]
-Imported = WireExchange | Feedback
+Imported = WireExchange | Feedback | Tagging
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ROLES = frozenset(get_args(Role))

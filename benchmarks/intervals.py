@@ -4,7 +4,7 @@ A bar is about the estimate itself: 95 ± 1%. What is discrete (a count of succe
 rate; it is judged, as by L. D. Brown, T. T. Cai and A. DasGupta (2001), Statistical Science 16:101–133, by its
 coverage averaged over rates and sizes, computed exactly, with the lowest at any rate beside it.
 
-python benchmarks/intervals.py            about six minutes
+python benchmarks/intervals.py            about five minutes of processor time
 python benchmarks/intervals.py --quick    a tenth of the trials; not kept
 """
 

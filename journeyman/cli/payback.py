@@ -54,7 +54,7 @@ def payback_command(
     report: Annotated[str, typer.Option(help="Id of an evaluation of both: the measured gap in quality.")] = "",
     gap: Annotated[str, typer.Option(help="The gap without one: 0.02 is two points lost. A number or a range.")] = "",
     loss_per_error: Annotated[str, typer.Option(help="US dollars that a failed conversation costs.")] = "",
-    priced_as: Annotated[str, typer.Option(help="The model whose price is the teacher's, if its name has none.")] = "",
+    priced_as: Annotated[str, typer.Option(help="The model whose price is taken for the teacher's.")] = "",
     calls: Annotated[str, typer.Option(help="Calls a month; from the captured traffic if absent.")] = "",
     prompt_tokens: Annotated[float | None, typer.Option(min=0, help="Of a call; from the traffic if absent.")] = None,
     completion_tokens: Annotated[

@@ -13,9 +13,9 @@ _TAKEN_AT_ONCE_BYTES = 4 << 20
 def suit_ingesting() -> None:
     """Change the whole process: call it where a process begins, after its imports.
 
-    What records are made of holds no cycles: looking for some after every few of them takes a tenth of the time. And
-    glibc gives memory that is free at the end of its heap back to the system at once, to ask for it again for the next
-    batch; each page then costs a fault, together a quarter of the time. Up to 32 MiB are kept instead.
+    What records are made of holds no cycles, so the collector looks for some more seldom. And glibc gives memory that
+    is free at the end of its heap back to the system at once, to ask for it again for the next batch: up to 32 MiB are
+    kept instead.
     """
     gc.collect()
     gc.freeze()

@@ -140,7 +140,7 @@ class Installation:
             stdout=asyncio.subprocess.PIPE, env=self.environment,
         )  # fmt: skip
         assert self.process.stdout is not None
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(180):
             while "listens on" not in (line := (await self.process.stdout.readline()).decode()):
                 assert line, "it ended before it listened"
         self.url = line.split("listens on ")[1].split()[0]

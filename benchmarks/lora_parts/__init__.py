@@ -1,0 +1,1 @@
+"""The parts of benchmarks/lora_without_regret.py."""

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from bfcl_parts.checker import calls_of, judge
 from bfcl_parts.divided import Divided, divide
-from bfcl_parts.loop import ADAPTER, BASE, ask_both, check_leaks, seconds_of_children, train
+from bfcl_parts.loop import ADAPTER, BASE, ask, check_leaks, seconds_of_children, train
 from bfcl_parts.neighbour import NearestNeighbour, names_of
 from bfcl_parts.questions import CATEGORIES, Question, find_package, load_questions
 from bfcl_parts.replies import Agreement, Calls, changed_answers, compare_checkers
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="where what is made is kept; a temporary folder if absent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="few rows and cases; not kept")
+    parser.add_argument("--unforced", action="store_true", help="do not ask the base a second time, forced to call")
     options = parser.parse_args()
     package = find_package(options.bfcl)
     home = options.home or Path(tempfile.mkdtemp(prefix="journeyman-bfcl-"))
@@ -65,16 +66,16 @@ def main() -> None:
     write_suite(parts.held_out, home / "suite")
     leaks = check_leaks(home)
     train(home, options.seed)
-    answered = asyncio.run(ask_both(home, len(parts.held_out)))
+    answered = asyncio.run(ask(home, len(parts.held_out), forced=not options.unforced))
 
     theirs = TheirChecker(package)
-    replies = [(each, calls_of(answered[model][each.id])) for model in (BASE, ADAPTER) for each in parts.held_out]
+    replies = [(each, calls_of(told[each.id])) for told in answered.values() for each in parts.held_out]
     rows = [
         *described(everything, questions, parts, leaks),
         *results(
             parts, {model: [calls_of(by_id[each.id]) for each in parts.held_out] for model, by_id in answered.items()}
         ),
-        agreement("replies of both models", compare_checkers(replies, theirs)),
+        agreement("the models' replies", compare_checkers(replies, theirs)),
         agreement(
             "right answers and changed ones", compare_checkers(list(changed_answers(everything, options.seed)), theirs)
         ),
@@ -140,7 +141,8 @@ def _gains(rival: str, right: dict[str, list[bool]], parts: Divided) -> list[Row
     fixed, broken = (sum(one and not other for one, other in each) for each in (pairs, [(b, a) for a, b in pairs]))
     plain = paired_difference(fixed, broken, len(pairs))
     clusters = [parts.group_of[each.id] for each in parts.held_out]
-    whole = paired_mean(*(list(map(float, right[name])) for name in (ADAPTER, rival)), clusters=clusters)
+    ours, theirs = (list(map(float, right[name])) for name in (ADAPTER, rival))
+    whole = paired_mean(ours, theirs, clusters)
     return [
         _gain(f"{ADAPTER} minus {rival}, paired (Tango); {fixed} fixed, {broken} broken", plain),
         _gain(f"{ADAPTER} minus {rival}, groups of functions resampled whole", whole),

@@ -10,13 +10,14 @@ from journeyman.datasets.build import import_dataset
 from journeyman.datasets.versions import find_dataset
 from journeyman.demos.stack import run_command, running
 from journeyman.engines.provider import ProviderEngine
-from journeyman.evals import Journal, evaluate, load_cases, save
+from journeyman.evals import Journal, evaluate, load_cases
 from journeyman.records import Message, Run, Sampling
 from journeyman.store.memory import MemoryStore
 from journeyman.store.sql import open_store
 from journeyman.worker import standing
 
 BASE = "smollm2-135m"
+FORCED = f"{BASE}, forced to call"
 ADAPTER = "bfcl-adapter"
 TRAINING = (
     "--batch-rows", "4", "--learning-rate", "1e-3", "--epochs", "1", "--validate-every", "32",
@@ -45,25 +46,30 @@ def train(home: Path, seed: int) -> None:
     run_command(["train", "sft", *options, *(() if cut_short else TRAINING)], _environment(home))
 
 
-async def ask_both(home: Path, cases: int) -> dict[str, dict[str, Message]]:
-    """By model and case the reply; greedy, through the gateway and our local engine."""
+async def ask(home: Path, cases: int, *, forced: bool) -> dict[str, dict[str, Message]]:
+    """By player and case the reply; greedy, through the gateway and our local engine.
+
+    With `forced` the base is asked twice: as it is, and with the engine's grammar forcing it to write a call.
+    """
     suite = load_cases(home / "suite")
-    settings = Settings(home=home)
     gateway = ["journeyman", "up", "--model", BASE, "--port", "0"]
-    with running(gateway, _environment(home), home / "up.log") as url, closing(Journal(home / "evals")) as journal:
+    answered: dict[str, dict[str, Message]] = {}
+    rounds: list[tuple[tuple[str, ...], dict[str, str]]] = [((BASE, ADAPTER), {})]
+    if forced:
+        rounds.append(((BASE,), {"tool_choice": "required"}))
+    with running(gateway, _environment(home), home / "up.log") as url:
         async with ProviderEngine(f"{url}/v1") as engine:
-            report = await evaluate(
-                suite, [BASE, ADAPTER], engine, count=cases, concurrency=AT_ONCE, journal=journal,
-                sampling=Sampling(temperature=0.0, max_tokens=REPLY_TOKENS),
-                on_progress=lambda model, done, total: print(f"{model}: {done} of {total}", flush=True),
-            )  # fmt: skip
-        with closing(open_store(settings)) as store:
-            page, _ = save(report, store, home / "evals", journal.finished)
-        journal.keep_as(page.with_suffix(".transcripts.jsonl"))
-    return {
-        model: {case: each.messages[-1] for (by, case), each in journal.finished.items() if by == model}
-        for model in (BASE, ADAPTER)
-    }
+            for players, demand in rounds:
+                # What is finished stays in the journal, so that the same home is never asked twice.
+                with closing(Journal(home / "evals")) as journal:
+                    await evaluate(
+                        suite, players, engine, count=cases, concurrency=AT_ONCE, journal=journal,
+                        sampling=Sampling.model_validate({"temperature": 0.0, "max_tokens": REPLY_TOKENS} | demand),
+                        on_progress=lambda model, done, total: print(f"{model}: {done} of {total}", flush=True),
+                    )  # fmt: skip
+                for (model, case), each in journal.finished.items():
+                    answered.setdefault(FORCED if demand else model, {})[case] = each.messages[-1]
+    return answered
 
 
 def seconds_of_children() -> float:

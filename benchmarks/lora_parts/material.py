@@ -18,7 +18,7 @@ from journeyman.rendering.chat import TEMPLATE_FILE, TOOL_TEMPLATE
 
 SPECIAL = ("<|endoftext|>", "<|im_start|>", "<|im_end|>")
 VOCABULARY = 512
-LETTERS = "acdefimprs"
+LETTERS = "acds"
 _MODULES = ("argparse", "ast", "calendar", "configparser", "csv", "difflib", "inspect", "mailbox", "shutil", "tarfile")
 
 
@@ -31,7 +31,7 @@ def english(count: int, seed: int) -> list[Row]:
 
 
 def python(train: int, validation: int, seed: int) -> list[Row]:
-    """Pieces of 6 lines of the standard library; those to validate on are of other modules, and the same for each seed."""
+    """Pieces of 6 lines of the standard library; those to validate on are of other modules, the same for each seed."""
     library = Path(sysconfig.get_paths()["stdlib"])
     pieces = {name: _pieces((library / f"{name}.py").read_text(encoding="utf-8")) for name in _MODULES}
     learned = [piece for name in _MODULES[:-2] for piece in pieces[name]]
@@ -52,13 +52,13 @@ def pairs(count: int, length: int, seed: int) -> list[Row]:
 
 
 def words(seed: int) -> tuple[list[str], list[str]]:
-    """Words that begin with one of LETTERS, to learn on and to ask in the end."""
-    known = {word for text in topics.values() for word in re.findall(r"\b[a-z]{4,9}\b", text)}
+    """Words that begin with one of LETTERS, spelled, to learn on and to ask in the end."""
+    known = {word for text in topics.values() for word in re.findall(r"\b[a-z]{4,6}\b", text)}
     draw, parts = random.Random(seed), (list[str](), list[str]())
     for letter in LETTERS:
-        chosen = draw.sample(sorted(word for word in known if word[0] == letter), 40)
-        parts[0].extend(chosen[:24])
-        parts[1].extend(chosen[24:])
+        chosen = [" ".join(word) for word in draw.sample(sorted(word for word in known if word[0] == letter), 60)]
+        parts[0].extend(chosen[:40])
+        parts[1].extend(chosen[40:])
     return parts
 
 

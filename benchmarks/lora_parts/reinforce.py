@@ -1,10 +1,8 @@
-"""Policy gradient in miniature: answer a word with its first letter. One token is sampled and rewarded."""
+"""Policy gradient in miniature: answer a spelled word with its first letter. One token is sampled and rewarded."""
 
 from pathlib import Path
 
 import torch
-from lora_parts.material import words
-from lora_parts.runs import Spec
 from torch.nn.functional import log_softmax
 
 from journeyman.records import Row, SFTConfig
@@ -15,6 +13,8 @@ from journeyman.training.batches import Pack, pack_rows
 from journeyman.training.losses import reinforce
 from journeyman.training.policy import Policy
 from journeyman.training.samples import Sample, question
+from lora_parts.material import words
+from lora_parts.runs import Spec
 
 GROUP = 16
 

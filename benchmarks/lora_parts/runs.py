@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from lora_parts.material import english, pairs, python, write_tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM, GenerationConfig
 
 from journeyman.records import Row, SFTConfig
 from journeyman.training.loop import StepReport, Trainer
+from lora_parts.material import english, pairs, python, write_tokenizer
 
 SHAPE = {
     "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 2, "num_attention_heads": 4,
@@ -33,7 +33,7 @@ class Spec:
     seed: int
     targets: str = "all-linear"
     batch: int = 8
-    steps: int = 60
+    steps: int = 40
 
     @property
     def config(self) -> dict[str, Any]:
@@ -49,11 +49,11 @@ class Spec:
 class Notebook:
     """Runs by their spec, one line of JSON each; what is known is not run again."""
 
-    def __init__(self, home: Path) -> None:
-        self.base = home / "miniature"
+    def __init__(self, home: Path, pretraining: int = 500) -> None:
+        self.base, self._pretraining = home / f"miniature-{pretraining}", pretraining
         self._path = home / "runs.jsonl"
         lines = self._path.read_text().splitlines() if self._path.exists() else []
-        self._known = {json.dumps(each["spec"]): each for each in map(json.loads, lines)}
+        self._known: dict[str, dict[str, Any]] = {json.dumps(each["spec"]): each for each in map(json.loads, lines)}
 
     def outcome(self, spec: Spec) -> float:
         """The held-out loss in nats per token (`letters`: the expected reward); runs it if need be."""
@@ -64,13 +64,21 @@ class Notebook:
                 file.write(json.dumps(self._known[key]) + "\n")
         return float(self._known[key]["outcome"])
 
+    def knows(self, spec: Spec) -> bool:
+        """Whether it was run."""
+        return json.dumps(asdict(spec)) in self._known
+
+    def told(self, specs: list[Spec]) -> list[dict[str, Any]]:
+        """Each run's spec and outcome, for whoever wants to look closer."""
+        return [self._known[json.dumps(asdict(spec))] for spec in dict.fromkeys(specs)]
+
     def cpu_seconds(self, specs: list[Spec]) -> float:
         """Processor time of these runs, whenever they were run."""
         return sum(self._known[json.dumps(asdict(spec))]["cpu_seconds"] for spec in set(specs))
 
     def _run(self, spec: Spec) -> dict[str, float]:
         if not self.base.exists():
-            pretrain(self.base)
+            pretrain(self.base, self._pretraining)
         began = time.process_time()
         if spec.task == "letters":
             from lora_parts.reinforce import learn_letters
@@ -88,7 +96,7 @@ def fine_tune(base: Path, spec: Spec) -> float:
     return min(found, 20.0) if found == found else 20.0
 
 
-def pretrain(folder: Path, steps: int = 500) -> None:
+def pretrain(folder: Path, steps: int) -> None:
     """A random network learns the language reference; every weight, by our trainer."""
     with tempfile.TemporaryDirectory() as scratch:
         blank = Path(scratch) / "blank"

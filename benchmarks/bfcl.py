@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from bfcl_parts.checker import calls_of, judge
 from bfcl_parts.divided import Divided, divide
-from bfcl_parts.loop import ADAPTER, BASE, ask, check_leaks, seconds_of_children, train
+from bfcl_parts.loop import ADAPTER, BASE, ask, check_leaks, read_replies, seconds_of_children, train
 from bfcl_parts.neighbour import NearestNeighbour, names_of
 from bfcl_parts.questions import CATEGORIES, Question, find_package, load_questions
 from bfcl_parts.replies import Agreement, Calls, changed_answers, compare_checkers
@@ -51,6 +51,7 @@ def main() -> None:
     parser.add_argument("--home", type=Path, help="where what is made is kept; a temporary folder if absent")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--quick", action="store_true", help="few rows and cases; not kept")
+    parser.add_argument("--replies", type=Path, help="judge these transcripts again; train nothing and ask nobody")
     parser.add_argument("--unforced", action="store_true", help="do not ask the base a second time, forced to call")
     options = parser.parse_args()
     package = find_package(options.bfcl)
@@ -65,8 +66,11 @@ def main() -> None:
     write_rows([*parts.train, *parts.validation], parts.held_out, home / "leaks.jsonl")
     write_suite(parts.held_out, home / "suite")
     leaks = check_leaks(home)
-    train(home, options.seed)
-    answered = asyncio.run(ask(home, len(parts.held_out), forced=not options.unforced))
+    if options.replies:
+        answered = read_replies(options.replies)
+    else:
+        train(home, options.seed)
+        answered = asyncio.run(ask(home, len(parts.held_out), forced=not options.unforced))
 
     theirs = TheirChecker(package)
     replies = [(each, calls_of(told[each.id])) for told in answered.values() for each in parts.held_out]
@@ -79,8 +83,9 @@ def main() -> None:
         agreement(
             "right answers and changed ones", compare_checkers(list(changed_answers(everything, options.seed)), theirs)
         ),
-        row("processor time of training and asking, as far as done by this run", seconds_of_children(), "CPU-s"),
     ]
+    if not options.replies:
+        rows.append(row("processor time of what this run trained and asked", seconds_of_children(), "CPU-s"))
     write_results("bfcl", rows, options.seed, quick=options.quick)
 
 

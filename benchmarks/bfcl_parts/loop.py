@@ -11,6 +11,7 @@ from journeyman.datasets.versions import find_dataset
 from journeyman.demos.stack import run_command, running
 from journeyman.engines.provider import ProviderEngine
 from journeyman.evals import Journal, evaluate, load_cases
+from journeyman.evals.journal import read_transcripts
 from journeyman.records import Message, Run, Sampling
 from journeyman.store.memory import MemoryStore
 from journeyman.store.sql import open_store
@@ -70,6 +71,14 @@ async def ask(home: Path, cases: int, *, forced: bool) -> dict[str, dict[str, Me
                 for (model, case), each in journal.finished.items():
                     answered.setdefault(FORCED if demand else model, {})[case] = each.messages[-1]
     return answered
+
+
+def read_replies(transcripts: Path) -> dict[str, dict[str, Message]]:
+    """What base and adapter answered in an evaluation of before, by model and case."""
+    found: dict[str, dict[str, Message]] = {BASE: {}, ADAPTER: {}}
+    for (model, case), each in read_transcripts(transcripts).items():
+        found[model][case] = each.messages[-1]
+    return found
 
 
 def seconds_of_children() -> float:

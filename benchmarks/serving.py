@@ -51,6 +51,8 @@ PARTS: dict[str, Callable[[Plan], list[ServingRow]]] = {
     "roofline": roofline.measure,
     "plot": adapter_curve.measure,
 }
+IN_ANY_DTYPE = ("decode", "adapters", "vllm", "forks", "start", "memory", "roofline", "plot")
+"""Parts that `--dtype` concerns; the others name their own, or take the processor's best."""
 FIRST_LOOK = ("decode", "forks")
 """What fits into a minute."""
 
@@ -60,6 +62,9 @@ def main() -> None:
     parser.add_argument("--only", help=f"parts, separated by commas: {', '.join(PARTS)}")
     parser.add_argument("--model", type=Path, help="folder of a model; smollm2-135m of the model cache when absent")
     parser.add_argument("--threads", type=int, default=2, help="threads of every engine (default: 2)")
+    parser.add_argument(
+        "--dtype", choices=("bfloat16", "float32"), default="bfloat16", help=f"of {', '.join(IN_ANY_DTYPE)}"
+    )
     parser.add_argument("--rounds", type=int, help="how often each speed is measured (default: 3)")
     parser.add_argument("--quick", action="store_true", help="few and short; speeds mean nothing then")
     options = parser.parse_args()
@@ -72,12 +77,12 @@ def main() -> None:
     measured: dict[str, list[ServingRow]] = {}
     with tempfile.TemporaryDirectory(prefix="journeyman-serving-") as scratch:
         measure_a_copy(Path(scratch) / "source")
-        plan = Plan(model, Path(scratch), options.threads, rounds, options.quick)
+        plan = Plan(model, Path(scratch), options.threads, rounds, options.quick, options.dtype)
         try:
             for name in names:
                 console.print(f"{name} …")
                 begun = time.monotonic()
-                measured[name] = [{**each, "part": name, "cpu": _processor()} for each in PARTS[name](plan)]
+                measured[name] = [_named(each, name, plan) for each in PARTS[name](plan)]
                 console.print(f"{name}: {time.monotonic() - begun:.0f} s")
         finally:
             # What was measured before something failed is kept.
@@ -85,13 +90,24 @@ def main() -> None:
                 keep(measured, plan)
 
 
+def _named(row: ServingRow, part: str, plan: Plan) -> ServingRow:
+    """The row with the part that measured it, the processor and, where it might be another one, the precision."""
+    found: ServingRow = {**row, "part": part, "threads": plan.threads, "cpu": _processor()}
+    if part in IN_ANY_DTYPE:
+        found["dtype"] = plan.dtype
+        found["what"] = f"{plan.dtype}: {row['what']}"
+    return found
+
+
 def keep(measured: dict[str, list[ServingRow]], plan: Plan) -> None:
-    """Write the parts' rows, in the place of their older ones and beside those of the other parts."""
-    extra = {"model": plan.model.name, "threads": plan.threads, "new_tokens": plan.new_tokens}
+    """Write the parts' rows, in the place of their older ones of this precision and beside all others."""
+    extra = {"model": plan.model.name, "new_tokens": plan.new_tokens}
     known = {} if plan.quick else _known(extra)
     for name, rows in measured.items():
-        if name not in known or not all(str(each["value"]).startswith("not run") for each in rows):
-            known[name] = rows
+        older = known.get(name, [])
+        here = [each for each in older if each.get("dtype") == rows[0].get("dtype")]
+        if not here or not all(str(each["value"]).startswith("not run") for each in rows):
+            known[name] = [each for each in older if each not in here] + rows
     merged = [each for name in PARTS for each in known.get(name, [])]
     write_results("serving", merged, SEED, extra, RESULTS, quick=plan.quick)
 

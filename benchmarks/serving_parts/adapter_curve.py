@@ -30,7 +30,7 @@ def measure(plan: Plan) -> list[ServingRow]:
         what = f"ours, {case['adapters']} different adapters, batch {case['batch']} (plot)"
         rows.append(figure(what, median(speeds(found)), "tok/s", note=rounds_of(speeds(found)), spent=found))
     target = (plan.scratch if plan.quick else RESULTS) / PLOT
-    title = f"{plan.model.name}, bfloat16: {plan.prompt_tokens}-token prompts, {plan.new_tokens} new tokens"
+    title = f"{plan.model.name}, {plan.dtype}: {plan.prompt_tokens}-token prompts, {plan.new_tokens} new tokens"
     note = _draw(target, title, results)
     return [*rows, figure("plot of throughput against adapters", PLOT if note is None else f"not drawn: {note}")]
 

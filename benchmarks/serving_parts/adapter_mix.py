@@ -72,6 +72,16 @@ def _crowd_rows(ours: list[dict[str, Any]], registered: int) -> list[ServingRow]
                 "engine tells them apart; they do not fit into its memory together",
             )
         )  # fmt: skip
+        cost = [
+            100 * (middle["cpu"] / mean([one["cpu"], other["cpu"]]) - 1)
+            for one, middle, other in zip(before, crowded, after, strict=True)
+        ]
+        rows.append(
+            figure(
+                f"CPU-seconds more while {registered:,} adapters are registered, batch {batch}, against before and "
+                "after", median(cost), "%", at_most=UNCHANGED, note=rounds_of(cost, 2),
+            )
+        )  # fmt: skip
     return rows
 
 

@@ -33,7 +33,7 @@ def measure(plan: Plan) -> list[ServingRow]:
 def side(job: dict[str, Any]) -> list[dict[str, Any]]:
     """Both, alternately, with prompts that the engine has never seen."""
     found = []
-    with OurEngine(job["model"], job["threads"]) as engine:
+    with OurEngine(job["model"], job["threads"], precision=job["precision"]) as engine:
         _first_tokens(engine, random_prompts(GROUP, 64, "warm"))
         for repeat in range(job["repeats"]):
             shared = random_prompts(1, PROMPT, f"shared/{repeat}") * GROUP

@@ -25,7 +25,7 @@ def measure(plan: Plan) -> list[ServingRow]:
         figure(
             f"memory for {count} adapters of rank 16 in use, above the base model", found["grown"] / 1e9, "GB",
             at_most=GIGABYTES,
-            note=f"bfloat16; the engine itself counts {found['counted'] / 1e9:.3f} GB for {found['resident']} adapters",
+            note=f"the engine itself counts {found['counted'] / 1e9:.3f} GB for {found['resident']} adapters",
         ),
     ]  # fmt: skip
 
@@ -33,7 +33,7 @@ def measure(plan: Plan) -> list[ServingRow]:
 def side(job: dict[str, Any]) -> dict[str, int]:
     """Resident bytes after the same work under the base model and under all adapters, none of which may be let go."""
     process = psutil.Process()
-    with OurEngine(job["model"], job["threads"]) as engine:
+    with OurEngine(job["model"], job["threads"], precision=job["precision"]) as engine:
         _work(engine, [], len(job["adapters"]), "base")
         base = process.memory_info().rss
         names = engine.load(job["adapters"])

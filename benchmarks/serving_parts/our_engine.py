@@ -55,7 +55,7 @@ class Asked(Request):
 class OurEngine:
     """A model and the scheduler that runs it. The engine's thread computes with `threads`, this one with none."""
 
-    def __init__(self, model: str, threads: int, *, precision: Any = "bfloat16", rows: int = 32, **more: Any) -> None:
+    def __init__(self, model: str, threads: int, *, precision: Any, rows: int = 32, **more: Any) -> None:
         # As the server does: a second pool of threads would let the engine's go to sleep between operations.
         torch.set_num_threads(1)
         self.model = LocalModel(Path(model), precision=precision, **more)

@@ -14,7 +14,7 @@ def side(job: dict[str, Any]) -> list[dict[str, Any]]:
     go when the next case is none.
     """
     results, crowd = [], list[str]()
-    with OurEngine(job["model"], job["threads"], precision=job.get("precision", "bfloat16")) as engine:
+    with OurEngine(job["model"], job["threads"], precision=job["precision"]) as engine:
         adapters = engine.load(job.get("adapters", ()))
         for repeat in range(job.get("repeats", 1)):
             for case in job["cases"]:

@@ -18,6 +18,8 @@ class Plan:
     threads: int = 2
     rounds: int = 3
     quick: bool = False
+    dtype: str = "bfloat16"
+    """In which every engine computes where speed and memory are measured."""
 
     @property
     def new_tokens(self) -> int:
@@ -40,11 +42,13 @@ class Plan:
             "threads": self.threads,
             "new_tokens": self.new_tokens,
             "prompt_tokens": self.prompt_tokens,
+            "precision": self.dtype,
             **more,
         }
 
-    def adapters(self, count: int, precision: str = "bfloat16") -> list[str]:
+    def adapters(self, count: int, precision: str | None = None) -> list[str]:
         """Folders of so many different random adapters of rank 16, written when they are first asked for."""
+        precision = precision or self.dtype
         folder = self.scratch / f"adapters-{precision}"
         return [str(write_adapter(folder / f"a{number}", self.model, number, precision)) for number in range(count)]
 

@@ -24,10 +24,12 @@ def measure(plan: Plan) -> list[ServingRow]:
     machine = run_side("roofline", plan.job(repeats=plan.count(30, 3)))
     cases = [{"batch": batch, "adapters": 0} for batch in BATCHES]
     ours = run_side("ours", plan.job(cases=cases, seed="roofline", repeats=plan.rounds))
-    numbers, size = weights_of(plan.model)
+    numbers, size = weights_of(plan.model, getattr(torch, plan.dtype))
     rows = [
         figure("memory bandwidth, reading", machine["bandwidth"] / 1e9, "GB/s", note="fastest sum of 512 MB"),
-        figure("GEMM rate, bfloat16", machine["rate"] / 1e9, "GFLOP/s", note=f"fastest product of {_SIDE}×{_SIDE}"),
+        figure(
+            f"GEMM rate, {plan.dtype}", machine["rate"] / 1e9, "GFLOP/s", note=f"fastest product of {_SIDE}×{_SIDE}"
+        ),
     ]
     for batch in BATCHES:
         step = max(size / machine["bandwidth"], 2 * numbers * batch / machine["rate"])
@@ -46,24 +48,24 @@ def measure(plan: Plan) -> list[ServingRow]:
 
 
 def side(job: dict[str, Any]) -> dict[str, float]:
-    """Bytes a second that can be read, and floating-point operations a second in bfloat16 products."""
+    """Bytes a second that can be read, and floating-point operations a second in products of the precision."""
     torch.set_num_threads(job["threads"])
     much = torch.ones(128 << 20)
-    left, right = (torch.randn(_SIDE, _SIDE).bfloat16() for _ in range(2))
+    left, right = (torch.randn(_SIDE, _SIDE).to(getattr(torch, job["precision"])) for _ in range(2))
     return {
         "bandwidth": much.nbytes / _fastest(lambda: much.sum(), job["repeats"]),
         "rate": 2 * _SIDE**3 / _fastest(lambda: left @ right, job["repeats"]),
     }
 
 
-def weights_of(model: Path) -> tuple[int, int]:
-    """Parameters of a model, and the bytes of them that a step in bfloat16 reads, by the headers of its files."""
+def weights_of(model: Path, dtype: torch.dtype) -> tuple[int, int]:
+    """Parameters of a model, and the bytes of them that a step in `dtype` reads, by the headers of its files."""
     numbers = 0
     for file in sorted(model.glob("*.safetensors")):
         with file.open("rb") as stream:
             header = json.loads(stream.read(int.from_bytes(stream.read(8), "little")))
         numbers += sum(math.prod(each["shape"]) for name, each in header.items() if name != "__metadata__")
-    return numbers, 2 * numbers
+    return numbers, dtype.itemsize * numbers
 
 
 def _fastest(act: Callable[[], Any], repeats: int) -> float:

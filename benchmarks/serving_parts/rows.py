@@ -14,6 +14,8 @@ class ServingRow(Row, total=False):
     """A row that says which part measured it, when, on which processor, and what else was going on."""
 
     part: str
+    dtype: str
+    threads: int
     when: str
     cpu: str
     note: str

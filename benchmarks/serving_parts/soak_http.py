@@ -5,6 +5,7 @@ import random
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 import aiohttp
@@ -43,7 +44,7 @@ def measure(plan: Plan) -> list[ServingRow]:
     folders = plan.adapters(plan.count(12, 6))
     with HTTPEngine(plan, "--cache-tokens", str(_CACHE_TOKENS), "--rows", "32") as engine:
         soak = _Soak(engine, folders)
-        first, last = asyncio.run(_run(soak, early, count))
+        sizes = asyncio.run(_run(soak, early, count))
         entries = list(_entries(engine))
         counters = engine.get("/v1/counters")
     hows = Counter(each.how for each in soak.seen)
@@ -51,13 +52,15 @@ def measure(plan: Plan) -> list[ServingRow]:
     note = "; ".join([*(f"{number:,} {how}" for how, number in sorted(hows.items())),
                       *(f"{number} adapters {what}" for what, number in sorted(soak.changes.items())),
                       *(each.told for each in soak.seen if each.how == "broken")][:20])  # fmt: skip
+    first, last = sizes[0], sizes[-1]
     grown = (last - first) / 1e6
     # A first look is over before the cache is full.
     bar = None if plan.quick else MEGABYTES
     memory = (
         f"{first / 1e6:.0f} MB after {early:,} requests, {last / 1e6:.0f} MB after {count:,}; idle both times, the "
     )
-    memory += "same adapters loaded"
+    memory += f"same adapters loaded; growth from each {early:,} to the next, in MB: "
+    memory += ", ".join(f"{(then - before) / 1e6:.1f}" for before, then in pairwise(sizes))
     return [
         figure(f"soak over HTTP: requests of {count:,} that ended as they should", ended, at_least=count, note=note),
         figure(f"soak: growth of the process from request {early:,} to the end", grown, "MB", at_most=bar,
@@ -66,16 +69,17 @@ def measure(plan: Plan) -> list[ServingRow]:
     ]  # fmt: skip
 
 
-async def _run(soak: _Soak, early: int, count: int) -> tuple[int, int]:
-    """Resident bytes of the idle engine after the first `early` requests, and after all of them."""
+async def _run(soak: _Soak, early: int, count: int) -> list[int]:
+    """Resident bytes of the idle engine after every `early` requests of so many."""
     limit = aiohttp.TCPConnector(limit=0)
     async with aiohttp.ClientSession(connector=limit) as session:
         for name, folder in zip((*_FIXED, "hot"), soak.folders, strict=False):
             await _change(soak, session, "load", lora_name=name, lora_path=folder)
-        await _ask_all(soak, session, range(early))
-        first = await _settled(soak, session)
-        await _ask_all(soak, session, range(early, count))
-        return first, await _settled(soak, session)
+        sizes = []
+        for start in range(0, count, early):
+            await _ask_all(soak, session, range(start, start + early))
+            sizes.append(await _settled(soak, session))
+        return sizes
 
 
 async def _ask_all(soak: _Soak, session: aiohttp.ClientSession, numbers: range) -> None:

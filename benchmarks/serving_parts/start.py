@@ -37,7 +37,7 @@ def measure(plan: Plan) -> list[ServingRow]:
 
 def side(job: dict[str, Any]) -> dict[str, list[float]]:
     """Milliseconds of each load, and of each change of what a name stands for."""
-    with OurEngine(job["model"], job["threads"]) as engine:
+    with OurEngine(job["model"], job["threads"], precision=job["precision"]) as engine:
         engine.run(random_prompts(2, 16, "warm"), 2)
 
         def load(folder: str) -> None:

@@ -68,7 +68,7 @@ class _Clocks:
 
 def side(job: dict[str, Any]) -> dict[str, Any]:
     """Milliseconds of a mean decoding step of a full batch, and of what it is made of."""
-    with OurEngine(job["model"], job["threads"]) as engine:
+    with OurEngine(job["model"], job["threads"], precision=job["precision"]) as engine:
         if engine.model.path != "native":
             raise RuntimeError("this model is not computed natively: its operations cannot be told apart")
         adapters = engine.load(job["adapters"])

@@ -27,7 +27,7 @@ def side(job: dict[str, Any]) -> list[dict[str, Any]]:
     disable_progress_bar()
     set_verbosity_error()
     torch.set_num_threads(job["threads"])
-    network = load_network(job["model"], torch.bfloat16, job.get("adapters", ()))
+    network = load_network(job["model"], getattr(torch, job["precision"]), job.get("adapters", ()))
     return [_measure(network, case, job) for case in job["cases"]]
 
 

@@ -29,7 +29,7 @@ def side(job: dict[str, Any]) -> list[dict[str, Any]]:
     lora = {"enable_lora": True, "max_loras": len(adapters), "max_lora_rank": 16} if adapters else {}
     begun = time.perf_counter()
     llm = LLM(
-        model=job["model"], dtype="bfloat16", max_model_len=2048, generation_config="vllm", seed=0,
+        model=job["model"], dtype=job["precision"], max_model_len=2048, generation_config="vllm", seed=0,
         max_num_seqs=max(case["batch"] for case in cases), enable_prefix_caching=False, disable_log_stats=False,
         enforce_eager=job["eager"], **lora,
     )  # fmt: skip

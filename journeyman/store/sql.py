@@ -23,6 +23,8 @@ from journeyman.store.migrations import MIGRATIONS, migrate, version
 from journeyman.store.narrowing import among, few_exchanges, phrases_of
 from journeyman.store.payloads import read_chains, wire_exchange
 from journeyman.store.phrases import newest_saying
+from journeyman.store.places import found as found_here
+from journeyman.store.places import kept
 from journeyman.store.tables import TABLES, exchanges, kind_of, microseconds, table_of
 from journeyman.store.tagging import apply_taggings
 from journeyman.store.writing import many, put_exchanges
@@ -53,14 +55,18 @@ def open_store(place: Place) -> "SqlStore":
         raise InvalidInput(
             f"cannot make the home folder {place.home} ({problem.strerror}); set JOURNEYMAN_HOME to a folder of yours"
         ) from problem
-    return SqlStore(place.database)
+    return SqlStore(place.database, home=place.home)
 
 
 class SqlStore:
     """Keeps records in SQLite or PostgreSQL. Safe for several threads and processes; see the `Store` protocol."""
 
-    def __init__(self, url: str, busy_timeout: float = 30.0) -> None:
-        """Open or create the database; a write waits at most `busy_timeout` seconds for another process."""
+    def __init__(self, url: str, busy_timeout: float = 30.0, home: Path | None = None) -> None:
+        """Open or create the database; a write waits at most `busy_timeout` seconds for another process.
+
+        Paths into the folder `home` are stored relative to it.
+        """
+        self._home = home
         self._busy_timeout = busy_timeout
         self._engine = databases.open_database(url, busy_timeout)
         self._where = databases.where_is(self._engine)
@@ -80,7 +86,7 @@ class SqlStore:
             # Asked of every captured call: the short way first.
             by_kind[Exchange if type(record) is WireExchange else kind_of(record)].append(record)
         calls = by_kind.pop(Exchange, [])
-        rows = {kind: [_row(record) for record in several] for kind, several in by_kind.items()}
+        rows = {kind: [_row(record, self._home) for record in several] for kind, several in by_kind.items()}
         with self._writing() as connection:
             for kind, some in rows.items():
                 table = TABLES[kind]
@@ -96,7 +102,7 @@ class SqlStore:
         table = table_of(kind)
         with self._reading() as connection:
             rows = connection.execute(select(table).where(table.c.id == storable(id))).all()
-            return next(_records(connection, kind, rows), None)
+            return next(_records(connection, kind, rows, self._home), None)
 
     def find(
         self, kind: type[R], where: Filter | None = None, after: str | None = None, limit: int = 1000
@@ -126,7 +132,7 @@ class SqlStore:
             else:
                 few = few_exchanges(connection, rest) if kind is Exchange else None
                 rows = connection.execute(_newest_first(query, table, few).limit(limit)).all()
-            return list(_records(connection, kind, rows))
+            return list(_records(connection, kind, rows, self._home))
 
     def count(self, kind: type[Record], where: Filter | None = None, by: str | None = None) -> dict[str, int]:
         """How many records hold, by the value of the field `by` ({'': n} without it)."""
@@ -224,9 +230,9 @@ def _newest_first(query: Select[Any], table: Any, few: ColumnElement[bool] | Non
     return query.where(few).order_by((table.c.at + 0).desc(), table.c.id.desc())
 
 
-def _row(record: Record) -> tuple[Any, ...]:
+def _row(record: Record, home: Path | None) -> tuple[Any, ...]:
     """A row of the record's table. Columns besides id, time and body repeat fields of the body, for the indexes."""
-    body = record.model_dump(mode="json")
+    body = kept(record.model_dump(mode="json"), home)
     plain, exact = written(body), None
     if b"\\u0000" in plain or not is_plain(body):
         plain, exact = written(storable_json(body)), written_exactly(body).decode()
@@ -236,9 +242,10 @@ def _row(record: Record) -> tuple[Any, ...]:
     return tuple(storable(value) if isinstance(value, str) and value is not exact else value for value in values)
 
 
-def _records(connection: Connection, kind: type[R], rows: Sequence[SqlRow[Any]]) -> Iterator[R]:
+def _records(connection: Connection, kind: type[R], rows: Sequence[SqlRow[Any]], home: Path | None) -> Iterator[R]:
     if kind is Exchange:
         found, parts = read_chains(connection, [row.number for row in rows])
         yield from (wire_exchange(row, found, parts).exchange() for row in rows)  # type: ignore[misc]
     else:
-        yield from (kind.model_validate(json.loads(row.exact) if row.exact else row.body) for row in rows)
+        bodies = (json.loads(row.exact) if row.exact else row.body for row in rows)
+        yield from (kind.model_validate(found_here(body, home)) for body in bodies)

@@ -11,6 +11,8 @@ import torch
 
 CHUNK = 128
 """Tokens whose logits exist at the same time."""
+NEAR = 32
+"""How many of a token's greatest logits are computed in float32 where the model is in bfloat16."""
 
 
 def token_logprobs(
@@ -37,6 +39,8 @@ class _FrozenHead(torch.autograd.Function):
         for first in range(0, len(hidden), CHUNK):
             part = slice(first, first + CHUNK)
             logits = torch.mm(hidden[part], weight.T, out=room[: len(hidden[part])]).float()
+            if hidden.dtype is not torch.float32:
+                _sharpen(logits, hidden[part], weight, targets[part])
             if temperature != 1.0:
                 logits /= temperature
             chosen = logits.gather(1, targets[part, None])[:, 0]
@@ -56,3 +60,14 @@ class _FrozenHead(torch.autograd.Function):
     def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
         (slopes,) = context.saved_tensors
         return slopes * gradient[:, None].to(slopes.dtype), None, None, None
+
+
+def _sharpen(logits: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> None:
+    """Put right, in place, the logits [tokens, vocabulary] that decide: the targets' own and the greatest ones.
+
+    Rounded to the eight bits of bfloat16 a logit of 20 is off by up to 0.06, and its log-probability with it. The many
+    small ones lose as much, but hardly count in a sum. The engine does alike.
+    """
+    ids = torch.cat([logits.topk(min(NEAR, logits.shape[1]), dim=1).indices, targets[:, None]], dim=1)
+    exact = torch.bmm(weight[ids].float(), hidden.float()[:, :, None])[:, :, 0]
+    logits.scatter_(1, ids, exact)

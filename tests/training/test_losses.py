@@ -276,3 +276,18 @@ def test_token_logprobs_are_the_logarithms_of_the_softmax_with_its_gradient(temp
     (expected * slopes.double()).sum().backward()
     torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-5)
     torch.testing.assert_close(hidden.grad.double(), exact.grad, rtol=1e-4, atol=1e-5)
+
+
+def test_a_head_in_bfloat16_tells_logprobs_like_one_in_float32():
+    draw = torch.Generator().manual_seed(3)
+    hidden = torch.randn(40, 32, generator=draw).bfloat16().requires_grad_()
+    weight, targets = torch.randn(500, 32, generator=draw).bfloat16(), torch.randint(0, 500, (40,), generator=draw)
+    exact = (hidden.detach().double() @ weight.double().T).log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    rounded = (hidden.detach() @ weight.T).float().log_softmax(-1).gather(1, targets[:, None])[:, 0]
+    found = token_logprobs(hidden, weight, targets)
+    assert (rounded - exact).abs().max() > 2e-2
+    assert (found - exact).abs().max() < 1e-3
+    found.sum().backward()
+    wide = hidden.detach().float().requires_grad_()
+    token_logprobs(wide, weight.float(), targets).sum().backward()
+    torch.testing.assert_close(hidden.grad.float(), wide.grad, atol=0.05, rtol=0.02)

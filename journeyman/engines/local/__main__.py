@@ -25,6 +25,8 @@ from journeyman.errors import JourneymanError
 
 _SHUTDOWN_SECONDS = 5
 """How long connections may stay open once nothing is being written any more."""
+_KEEP_ALIVE_SECONDS = 75
+"""Longer than clients keep an idle connection: one that we close is one on which they may just be sending a request."""
 
 
 class _Server(uvicorn.Server):
@@ -98,7 +100,7 @@ def main() -> None:
         sys.exit(error.exit_code)
     config = uvicorn.Config(
         engine.app(), options.host, options.port, log_level="warning", access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS,
+        timeout_graceful_shutdown=_SHUTDOWN_SECONDS, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
     )  # fmt: skip
     try:
         asyncio.run(_Server(config, engine, options.drain_seconds).serve())

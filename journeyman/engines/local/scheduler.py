@@ -15,11 +15,14 @@ import torch
 from journeyman.engines.local.admission import Admission, Loads
 from journeyman.engines.local.batch import Batch, plan
 from journeyman.engines.local.counters import Counters
+from journeyman.engines.local.memory import give_back
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
 from journeyman.errors import ContextTooLong, DeadlineExceeded, JourneymanError, Overloaded, UpstreamFailed
 
 T = TypeVar("T")
+_SETTLED = 1.0
+"""Seconds without work after which memory is given back: a pause between two requests is shorter."""
 _LONGEST_WAIT = 60.0
 """Seconds; the clock of a wait cannot hold every number that a deadline can."""
 _log = logging.getLogger(__name__)
@@ -43,6 +46,8 @@ class Scheduler:
         self._closed = False
         self._freed = False
         """Somebody left since those who wait were last asked whether they can run."""
+        self._worked = False
+        """Something was computed or loaded since memory was last given back."""
         self._submitted = 0
         """Requests taken in that have not ended."""
         self._lock = threading.Lock()
@@ -117,6 +122,8 @@ class Scheduler:
             self._inbox.put(item)
 
     def _wake(self) -> None:
+        """An adapter has been read."""
+        self._worked = True
         self._inbox.put(lambda: None)
 
     def _patience(self) -> float:
@@ -132,6 +139,7 @@ class Scheduler:
         self._ready.set()
         while self._receive():
             self._admit()
+            self._worked |= bool(self._work or self._running)
             if self._work:
                 self._work.popleft().run()
             try:
@@ -161,6 +169,9 @@ class Scheduler:
             try:
                 item = self._inbox.get(timeout=self._until_deadline())
             except queue.Empty:
+                if self._worked and not self._waiting:
+                    give_back()
+                    self._worked = False
                 break
             idle = False
             if item is None:
@@ -173,7 +184,9 @@ class Scheduler:
 
     def _until_deadline(self) -> float | None:
         deadlines = [request.deadline for request in self._waiting if request.deadline is not None]
-        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT) if deadlines else None
+        if not deadlines:
+            return _SETTLED if self._worked else None
+        return min(max(0.0, min(deadlines) - time.monotonic()), _LONGEST_WAIT)
 
     def _admit(self) -> None:
         """Let in who can be computed now, in turn; whoever waits for an adapter or a prefix is passed by others."""

@@ -69,7 +69,7 @@ class LocalModel:
 
     @torch.inference_mode()
     def forward(self, step: Step, wanted: Sequence[int]) -> torch.Tensor:
-        """Logits [wanted tokens, vocabulary] in the model's precision, at the flat indices `wanted` of the batch."""
+        """Logits [wanted tokens, vocabulary] at the flat indices `wanted` of the batch, float32 or the model's own."""
         return self._network.logits(step, self.cache.layers, torch.tensor(wanted, dtype=torch.long))
 
     def draw(

@@ -56,39 +56,45 @@ class NativeNetwork:
         files.left -= {"lm_head.weight"} if blueprint.tied else set()
         head = self._embedding if blueprint.tied else files.take("lm_head.weight")
         self._head = freeze(head, int8=int8)
+        self._dtype = head.dtype
+        self._head_weight = None if int8 or head.dtype is torch.float32 else head
         files.left -= {name for name in files.left if name.endswith("rotary_emb.inv_freq")}
         if files.left:
             raise NotNative(f"weights such as {min(files.left)}")
         self.sites = builder.sites
 
     def hidden(self, step: Step, pages: Sequence[Pages], wanted: torch.Tensor) -> torch.Tensor:
-        """Last hidden states [wanted, hidden] of the tokens at the flat indices `wanted`."""
-        ops, blueprint = self._ops, self._blueprint
+        """Last hidden states [wanted, hidden] of the tokens at the flat indices `wanted`, float32."""
+        ops, blueprint, dtype = self._ops, self._blueprint, self._dtype
         stream = self._embedding[torch.tensor(step.ids)]
         if blueprint.embedding_scale != 1.0:
-            # Rounded like the stream, as the model was trained.
+            # Rounded, as the model was trained.
             stream = stream * torch.tensor(blueprint.embedding_scale, dtype=stream.dtype)
+        # Sixty outputs add up in it: rounded each time, they would lose half of what bfloat16 can say.
+        stream = stream.float()
         added: torch.Tensor | None = None
         for number, (layer, cached) in enumerate(zip(self._layers, pages, strict=True)):
             first = number * _SITES
-            inputs = ops.norm(stream, added, layer.norm_attention, blueprint.epsilon)
+            inputs = ops.norm(stream, added, layer.norm_attention, blueprint.epsilon, dtype)
             mixed = self._adapted(layer.mix, inputs, step, first)
             ops.rotate_and_keep(mixed, layer.heads, cached, step)
             seen = attend(ops, mixed, layer.heads, cached, step)
             added = self._adapted(layer.leave, seen, step, first + 1)
             if layer.norm_after_attention is not None:
-                added = ops.norm(added, None, layer.norm_after_attention, blueprint.epsilon)
-            inputs = ops.norm(stream, added, layer.norm_forward, blueprint.epsilon)
+                added = ops.norm(added.float(), None, layer.norm_after_attention, blueprint.epsilon, dtype)
+            inputs = ops.norm(stream, added, layer.norm_forward, blueprint.epsilon, dtype)
             both = self._adapted(layer.widen, inputs, step, first + 2)
             added = self._adapted(layer.narrow, ops.gate(both, blueprint.activation), step, first + 3)
             if layer.norm_after_forward is not None:
-                added = ops.norm(added, None, layer.norm_after_forward, blueprint.epsilon)
+                added = ops.norm(added.float(), None, layer.norm_after_forward, blueprint.epsilon, dtype)
         assert added is not None
-        return ops.norm(stream[wanted], added[wanted], self._norm, blueprint.epsilon)
+        return ops.norm(stream[wanted] + added[wanted], None, self._norm, blueprint.epsilon, torch.float32)
 
     def logits(self, step: Step, pages: Sequence[Pages], wanted: torch.Tensor) -> torch.Tensor:
-        """[wanted, vocabulary] in the network's precision."""
-        return self._head(self.hidden(step, pages, wanted))
+        """[wanted, vocabulary] in float32; with weights of 8 bits in bfloat16."""
+        hidden = self.hidden(step, pages, wanted)
+        logits = self._head(hidden.to(self._dtype))
+        return logits if self._head_weight is None else self._ops.widen_logits(logits, hidden, self._head_weight)
 
     def _adapted(self, layer: Frozen, inputs: torch.Tensor, step: Step, number: int) -> torch.Tensor:
         outputs = layer(inputs)

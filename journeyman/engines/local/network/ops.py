@@ -14,6 +14,8 @@ from journeyman.engines.local.network.step import PAGE, Span, Step
 from journeyman.engines.local.sampling.plain import draw_plain
 
 Activation = Literal["silu", "gelu"]
+NEAR = 12.0
+"""Below a row's greatest logit; all the tokens further down have next to no share in what is drawn."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,9 +50,10 @@ class Ops(Protocol):
     name: str
 
     def norm(
-        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float
+        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
     ) -> torch.Tensor:
-        """RMS norm of `stream` times float32 `weight`, after `added` is added to `stream` in place."""
+        """RMS norm of float32 `stream` times float32 `weight` in `dtype`, after `added`, of that type, is added to
+        `stream` in place."""
         ...
 
     def rotate_and_keep(self, mixed: torch.Tensor, heads: Heads, pages: Pages, step: Step) -> None:
@@ -79,6 +82,14 @@ class Ops(Protocol):
         """
         ...
 
+    def widen_logits(self, logits: torch.Tensor, hidden: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        """Float32 logits from those [rows, vocabulary] of a product in bfloat16, whose eight bits are too few.
+
+        Those at most `NEAR` below the greatest of their row are computed again, from float32 `hidden` [rows, width]
+        and the `head`'s weights [vocabulary, width]: a float32 head at the price of one in bfloat16.
+        """
+        ...
+
 
 class TorchOps:
     """In plain PyTorch."""
@@ -86,12 +97,12 @@ class TorchOps:
     name = "torch"
 
     def norm(
-        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float
+        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
     ) -> torch.Tensor:
         """See `Ops`."""
         if added is not None:
             stream += added
-        return _normed(stream, weight, epsilon)
+        return _normed(stream, weight, epsilon).to(dtype)
 
     def rotate_and_keep(self, mixed: torch.Tensor, heads: Heads, pages: Pages, step: Step) -> None:
         """See `Ops`."""
@@ -141,6 +152,14 @@ class TorchOps:
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """See `Ops`."""
         return draw_plain(logits.float(), temperatures, uniforms)
+
+    def widen_logits(self, logits: torch.Tensor, hidden: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        """See `Ops`."""
+        wide = logits.float()
+        for row, state in zip(wide, hidden, strict=True):
+            near = (row >= row.max() - NEAR).nonzero()[:, 0]
+            row[near] = head[near].float() @ state
+        return wide
 
 
 def add_lora(outputs: torch.Tensor, inputs: torch.Tensor, span: Span, site: int) -> None:

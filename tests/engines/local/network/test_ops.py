@@ -8,7 +8,7 @@ import torch
 from journeyman.engines.local.network.kernels import build
 from journeyman.engines.local.network.kernels.bindings import KernelOps
 from journeyman.engines.local.network.lora import LoraWeights, LowRank
-from journeyman.engines.local.network.ops import Heads, Pages, TorchOps
+from journeyman.engines.local.network.ops import NEAR, Heads, Pages, TorchOps
 from journeyman.engines.local.network.step import PAGE, Step
 from journeyman.engines.local.sampling.plain import draw_plain
 
@@ -45,14 +45,15 @@ def a_step(*parts: tuple[int, int], weights: list[LoraWeights | None] | None = N
 @pytest.mark.parametrize("adds", [False, True])
 def test_norm(kind, rows, adds):
     dtype, tolerance, ops = kind
-    stream, weight = noise(rows, 96, dtype=dtype), noise(96, seed=1)
+    stream, weight = noise(rows, 96), noise(96, seed=1)
     added = noise(rows, 96, dtype=dtype, seed=2) if adds else None
     streams = [stream.clone(), stream.clone()]
     found, expected = (
-        each.norm(copy, added, weight, 1e-5) for each, copy in zip((ops, TorchOps()), streams, strict=True)
+        each.norm(copy, added, weight, 1e-5, dtype) for each, copy in zip((ops, TorchOps()), streams, strict=True)
     )
+    assert found.dtype is dtype
     close(found, expected, tolerance)
-    close(streams[0], streams[1], tolerance)
+    close(streams[0], streams[1], 2e-6)
 
 
 SHAPES = {
@@ -193,3 +194,24 @@ def test_scores_that_are_no_numbers_are_not_hidden(kind):
     ops.attend(mixed, heads, pages, step, out)
     assert out[0].isfinite().all()
     assert out[1, :32].isnan().all()
+
+
+@pytest.mark.parametrize("vocabulary", [48, 1000, 4101])
+def test_logits_that_matter_are_those_of_a_float32_head(vocabulary):
+    ops = KernelOps(torch.bfloat16)
+    hidden, head = noise(5, 96), noise(vocabulary, 96, dtype=torch.bfloat16, seed=1)
+    exact = hidden.double() @ head.double().T
+    rounded = hidden.bfloat16() @ head.T
+    near = exact >= exact.amax(dim=1, keepdim=True) - NEAR + 0.5
+    for each in (ops, TorchOps()):
+        found = each.widen_logits(rounded, hidden, head)
+        assert found.dtype is torch.float32
+        assert (found - exact)[near].abs().max() < 1e-4
+        assert (rounded - exact)[near].abs().max() > 1e-2
+        assert (found - exact).abs().max() < 1
+
+
+def test_logits_that_are_no_numbers_stay_so():
+    rounded = torch.full((1, 32), float("nan"), dtype=torch.bfloat16)
+    found = KernelOps(torch.bfloat16).widen_logits(rounded, torch.ones(1, 16), torch.ones(32, 16).bfloat16())
+    assert found.isnan().all()

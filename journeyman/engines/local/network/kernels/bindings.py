@@ -8,7 +8,7 @@ import torch
 
 from journeyman.engines.local.network.kernels.build import load_library
 from journeyman.engines.local.network.lora import LoraWeights
-from journeyman.engines.local.network.ops import Activation, Heads, Pages, add_lora
+from journeyman.engines.local.network.ops import NEAR, Activation, Heads, Pages, add_lora
 from journeyman.engines.local.network.step import Step
 
 LANES = 16
@@ -46,29 +46,30 @@ class KernelOps:
     name = "c"
 
     def __init__(self, dtype: torch.dtype) -> None:
-        library, kind = load_library(), _TYPES[dtype]
+        library = load_library()
         self._dtype = dtype
         pointer, integer, real = ctypes.c_void_p, ctypes.c_int64, ctypes.c_float
 
-        def function(name: str, *arguments: Any) -> Callable[..., None]:
-            found = getattr(library, f"{name}_{kind}")
+        def function(name: str, *arguments: Any, of: torch.dtype = dtype) -> Callable[..., None]:
+            found = getattr(library, f"{name}_{_TYPES[of]}")
             found.argtypes, found.restype = arguments, None
             return found  # type: ignore[no-any-return]
 
-        self._norm = function("rms_norm", *[pointer] * 4, integer, integer, real)
+        self._norm = {of: function("rms_norm", *[pointer] * 4, integer, integer, real, of=of) for of in _TYPES}
         self._keep = function("rotate_and_keep", *[pointer] * 7, real, pointer, pointer, *[integer] * 4)
         self._attend = function("attend", *[pointer] * 5, integer, pointer, *[integer] * 4, real, integer)
         self._gate = function("gate", pointer, pointer, integer, integer, ctypes.c_int32)
         self._lora = function("lora", *[pointer] * 4, *[integer] * 5)
-        self._draw = function("draw", *[pointer] * 5, integer, integer)
+        self._draw = {of: function("draw", *[pointer] * 5, integer, integer, of=of) for of in _TYPES}
+        self._widen = function("widen_logits", *[pointer] * 4, real, *[integer] * 3, of=torch.bfloat16)
 
     def norm(
-        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float
+        self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
     ) -> torch.Tensor:
         """See `Ops`."""
-        out = torch.empty_like(stream)
+        out = torch.empty_like(stream, dtype=dtype)
         more = None if added is None else added.data_ptr()
-        self._norm(out.data_ptr(), stream.data_ptr(), more, weight.data_ptr(), *stream.shape, epsilon)
+        self._norm[dtype](out.data_ptr(), stream.data_ptr(), more, weight.data_ptr(), *stream.shape, epsilon)
         return out
 
     def rotate_and_keep(self, mixed: torch.Tensor, heads: Heads, pages: Pages, step: Step) -> None:
@@ -117,11 +118,20 @@ class KernelOps:
         """See `Ops`."""
         tokens, logprobs = torch.empty(len(logits), dtype=torch.int64), torch.empty(len(logits))
         logits, temperatures, uniforms = logits.contiguous(), temperatures.float(), uniforms.float()
-        self._draw(
+        self._draw[logits.dtype](
             tokens.data_ptr(), logprobs.data_ptr(), logits.data_ptr(), temperatures.data_ptr(), uniforms.data_ptr(),
             *logits.shape,
         )  # fmt: skip
         return tokens, logprobs
+
+    def widen_logits(self, logits: torch.Tensor, hidden: torch.Tensor, head: torch.Tensor) -> torch.Tensor:
+        """See `Ops`."""
+        out = torch.empty_like(logits, dtype=torch.float32)
+        logits = logits.contiguous()
+        self._widen(
+            out.data_ptr(), logits.data_ptr(), hidden.data_ptr(), head.data_ptr(), NEAR, *logits.shape, hidden.shape[1]
+        )
+        return out
 
 
 def _spans(step: Step) -> tuple[Any, int]:

@@ -24,6 +24,7 @@ typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint32_t uvec __attribute__((vector_size(4 * LANES), aligned(4)));
 typedef uint16_t half_vec __attribute__((vector_size(2 * LANES), aligned(2)));
 
+static inline vec load_wide(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
 static inline vec splat(float x) { return x - (vec){0}; }
 static inline vec vmax(vec a, vec b) { return (vec)(((ivec)a & (a > b)) | ((ivec)b & ~(a > b))); }
 static inline vec vmin(vec a, vec b) { return (vec)(((ivec)a & (a < b)) | ((ivec)b & ~(a < b))); }
@@ -99,6 +100,29 @@ typedef vec wide;
 #define MULTIPLY_ADD(sum, a, b) ((sum) + (a) * (b))
 #endif
 #include "kernels.inc"
+
+/* The logits of a product in bf16 as float32: those at most `margin` below the greatest of their row are computed again,
+ * from hidden states that were not rounded. out, logits: [rows, vocabulary]; hidden: float32 [rows, width]; head:
+ * [vocabulary, width]. */
+void widen_logits_bf16(float *out, const uint16_t *logits, const float *hidden, const uint16_t *head, float margin,
+                       int64_t rows, int64_t vocabulary, int64_t width) {
+#pragma omp parallel for schedule(dynamic)
+    for (int64_t row = 0; row < rows; row++) {
+        const uint16_t *rounded = logits + row * vocabulary;
+        const float *state = hidden + row * width;
+        float *to = out + row * vocabulary, top = -INFINITY;
+        for (int64_t i = 0; i < vocabulary; i++) {
+            to[i] = load_one_bf16(rounded + i);
+            top = to[i] > top ? to[i] : top;
+        }
+        for (int64_t i = 0; i < vocabulary; i++) {
+            if (!(to[i] >= top - margin)) continue;
+            vec sums = {0};
+            for (int64_t j = 0; j < width; j += LANES) sums += load_wide(state + j) * load_bf16(head + i * width + j);
+            to[i] = sum_of(sums);
+        }
+    }
+}
 #undef T
 #undef NAME
 #undef STEP
@@ -108,7 +132,7 @@ typedef vec wide;
 
 #define T float
 #define NAME(name) name##_f32
-static inline vec NAME(load)(const T *p) { vec v; memcpy(&v, p, sizeof v); return v; }
+static inline vec NAME(load)(const T *p) { return load_wide(p); }
 static inline void NAME(store)(T *p, vec v) { memcpy(p, &v, sizeof v); }
 static inline float NAME(load_one)(const T *p) { return *p; }
 #define STEP 16

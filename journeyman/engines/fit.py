@@ -53,7 +53,13 @@ def _check_shape(name: str, key: str, tensor: _Tensor, shapes: dict[str, tuple[i
     outer = tensor.shape[1] if matrix == "A" else tensor.shape[0]
     expected = shapes.get(layer, (0, 0))
     if outer != expected[1 if matrix == "A" else 0]:
-        raise InvalidInput(f"adapter {name!r} does not fit this base model at {layer}: it was trained on another one")
+        raise misfit(name, layer, unknown=layer not in shapes)
+
+
+def misfit(name: str, layer: str, *, unknown: bool) -> InvalidInput:
+    """What to say of an adapter for a layer that this base model does not have, or has in another shape."""
+    has = f"it has no layer {layer} that could be adapted" if unknown else f"its layer {layer} has another shape"
+    return InvalidInput(f"adapter {name!r} does not fit this base model: {has}. It was trained on another model")
 
 
 def _header(file: Path) -> tuple[int, dict[str, _Tensor]]:

@@ -4,6 +4,7 @@ Each model has its own way, known by its chat template:
 
 - `signature`: `<tool_call>name{"argument": 1}</tool_call>`, our SmolLM2 template;
 - `tagged`: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, Hermes, Qwen, SmolLM3 and whoever follows them;
+  or a list of such objects between the markers, SmolLM2 of 1.7B;
 - `bare`: nothing but `{"name": …, "parameters": {…}}`, perhaps behind `<|python_tag|>`, Llama 3.
 
 What cannot be read stays in the text, and so does a call of a tool that was not offered: nothing is lost, and nothing
@@ -22,7 +23,7 @@ from journeyman.records import FunctionCall, Message, ToolCall, new_id
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 PYTHON_TAG = "<|python_tag|>"
-_HEAD = re.compile(r"\s*(?:(?P<name>[\w.-]+)\s*)?(?=\{)")
+_HEAD = re.compile(r"\s*(?:(?P<name>[\w.-]+)\s*(?=\{)|(?=[{\[]))")
 """What stands before the JSON of a marked call: the tool's name, or nothing where the JSON says it."""
 _JSON = json.JSONDecoder()
 _SPACE = re.compile(r"[ \t\n\r]*")
@@ -87,8 +88,8 @@ def _read_marked(text: str, offered: Collection[str] | None) -> Message:
     read = at = 0
     while (opened := text.find(OPENING, at)) >= 0:
         called, at = _marked(text, opened + len(OPENING))
-        if called is not None and (offered is None or called.name in offered):
-            calls.append(_call(called))
+        if called and (offered is None or all(each.name in offered for each in called)):
+            calls += map(_call, called)
             words.append(text[read:opened])
             read = at
     said = "".join([*words, text[read:]])
@@ -97,24 +98,27 @@ def _read_marked(text: str, offered: Collection[str] | None) -> Message:
     return Message(role="assistant", content=said or None, tool_calls=tuple(calls))
 
 
-def _marked(text: str, start: int) -> tuple[FunctionCall | None, int]:
-    """The call behind an opening marker, if there is one, and where to read on.
+def _marked(text: str, start: int) -> tuple[list[FunctionCall], int]:
+    """The calls behind an opening marker, if there are any, and where to read on.
 
     Behind JSON that cannot be read nothing else is: nobody knows which of its markers stand inside of a string.
     """
     head = _HEAD.match(text, start)
     if head is None:
-        return None, start
+        return [], start
     try:
         _, end = _JSON.raw_decode(text, head.end())
     except (ValueError, RecursionError):
-        return None, len(text)
+        return [], len(text)
     closed = _skip(text, end)
     if not text.startswith(CLOSING, closed):
-        return None, end
+        return [], end
     written = text[head.end() : end]
-    called = FunctionCall(name=head["name"], arguments=written) if head["name"] else _described(written)
-    return called, closed + len(CLOSING)
+    if head["name"]:
+        return [FunctionCall(name=head["name"], arguments=written)], closed + len(CLOSING)
+    described = [_described(each) for each in (_items(written) if written[0] == "[" else [written])]
+    called = [each for each in described if each is not None]
+    return called if len(called) == len(described) else [], closed + len(CLOSING)
 
 
 def _call(called: FunctionCall) -> ToolCall:
@@ -145,6 +149,17 @@ def _members(written: str) -> Iterator[tuple[str, str]]:
         _, at = _JSON.raw_decode(written, start)
         yield name, written[start:at]
         at = _skip(written, at)
+        if written[at] == ",":
+            at = _skip(written, at + 1)
+
+
+def _items(written: str) -> Iterator[str]:
+    """The values of a JSON list that is known to be one, each as it is written."""
+    at = _skip(written, 1)
+    while written[at] != "]":
+        _, end = _JSON.raw_decode(written, at)
+        yield written[at:end]
+        at = _skip(written, end)
         if written[at] == ",":
             at = _skip(written, at + 1)
 

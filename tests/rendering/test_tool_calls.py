@@ -41,6 +41,8 @@ def calls(text, style=SIGNATURE):
         ('<tool_call>{"name": "f", "arguments": "{\\"a\\": 1}"}</tool_call>', [("f", '{"a": 1}')]),
         ("<tool_call>a{}</tool_call>\n<tool_call>b{}</tool_call>", [("a", "{}"), ("b", "{}")]),
         ("<tool_call>a{}<tool_call>b{}</tool_call>", [("b", "{}")]),
+        ('<tool_call>[{"name": "f", "arguments": {"a": "],"}}]</tool_call>', [("f", '{"a": "],"}')]),
+        ('<tool_call>[ {"name":"f","arguments":{}} ,\n{"name":"g"} ]\n</tool_call>', [("f", "{}"), ("g", "{}")]),
     ],
 )
 def test_calls(text, expected):
@@ -64,6 +66,8 @@ def test_calls(text, expected):
         '<tool_call>{"name": "f", "arguments": [1]}</tool_call>',
         '<tool_call>{"name": "f", "arguments": "words"}</tool_call>',
         "<tool_call>[]</tool_call>",
+        '<tool_call>[{"name": "f"}, 1]</tool_call>',
+        '<tool_call>[{"name": "f"}',
         '<tool_call>f{"a":1} and then',
         '<tool_call>f{"a":1}',
         '<tool_call>f{"a":"<tool_call>g{}</tool_call>',

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
@@ -19,6 +20,7 @@ MOST_ID = 128
 """Characters of a call's id."""
 RETRY_SECONDS = 5
 """After which to try again an engine that is shutting down: its successor needs about that long to start."""
+_ARGUMENT = re.compile(r"([a-z]\w*)[.\w]*: ")
 GONE = 499
 """What logs call an answer that nobody waited for."""
 
@@ -95,7 +97,10 @@ def error_body(error: JourneymanError) -> dict[str, Any]:
     else:
         kind = "invalid_request_error" if error.status < 500 else "server_error"
     code = "model_not_found" if no_model else error.code
-    return {"error": {"message": str(error), "type": kind, "param": "model" if no_model else None, "code": code}}
+    # What is wrong with an argument is told behind its name.
+    named = _ARGUMENT.match(str(error)) if isinstance(error, InvalidInput) else None
+    param = "model" if no_model else named[1] if named else None
+    return {"error": {"message": str(error), "type": kind, "param": param, "code": code}}
 
 
 def error_answer(error: JourneymanError) -> JSONResponse:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from journeyman.engines.fit import misfit
 from journeyman.engines.local.network.sites import Site
 from journeyman.errors import InvalidInput, ModelFileBroken
 
@@ -115,9 +116,7 @@ def _pairs(
             )
         expected = shapes.get(layer)
         if expected is None or (down.shape, up.shape) != ((rank, expected[0]), (expected[1], rank)):
-            raise InvalidInput(
-                f"adapter {name!r} does not fit this base model at {layer}: it was trained on another one"
-            )
+            raise misfit(name, layer, unknown=expected is None)
         pairs[layer] = (down, up)
     if tensors:
         raise InvalidInput(
@@ -166,7 +165,8 @@ def _low_rank(
 def _settings(name: str, folder: Path) -> bytes:
     path = folder / CONFIG_FILE
     if not path.is_file():
-        raise ModelFileBroken(f"adapter {name!r}: {CONFIG_FILE} is missing in its folder; train or export it again")
+        where = "is missing in its folder" if folder.is_dir() else f"cannot be read, for there is no folder {folder}"
+        raise ModelFileBroken(f"adapter {name!r}: {CONFIG_FILE} {where}; train or export it again")
     return path.read_bytes()
 
 

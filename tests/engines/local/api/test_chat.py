@@ -141,6 +141,14 @@ def test_what_cannot_be_honoured_is_refused_before_anything_is_written(create, a
         create(stream=stream, **arguments)
 
 
+def test_a_refusal_names_the_argument(create):
+    cases = ({"top_p": 0}, "top_p"), ({"stop": ["a", ""]}, "stop"), ({"extra_body": {"min_p": 2}}, "min_p")
+    for arguments, param in cases:
+        with pytest.raises(openai.BadRequestError) as refused:
+            create(**arguments)
+        assert refused.value.param == param
+
+
 def test_penalties_and_bias_change_what_is_said(create, tiny):
     plain = create(max_tokens=20).choices[0].message.content
     tokenizer = ChatTokenizer(tiny)

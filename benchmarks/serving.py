@@ -4,6 +4,12 @@ python benchmarks/serving.py                     every part, one after the other
 python benchmarks/serving.py --only decode,forks some of them; the rows of the others stay as they were measured
 python benchmarks/serving.py --quick             a first look within a minute; its results are not kept
 
+On a processor without bfloat16 instructions measure `--dtype float32`: rows of both precisions are kept, each with its
+own processor and threads. `decode`, `adapters`, `vllm`, `forks`, `start`, `roofline` and `plot` need an idle machine;
+`replies`, `logprobs`, `memory` and `soak` only take longer on one that is not. All that needs it, for float32:
+
+    python benchmarks/serving.py --dtype float32 --only decode,adapters,vllm,forks,start,roofline,plot
+
 Every engine runs in a process of its own, never two of them at once, and a ratio is of figures of one run. The part
 `vllm` needs the interpreter of an environment that has vLLM, in JOURNEYMAN_VLLM_PYTHON.
 """

@@ -17,6 +17,7 @@ _OPERATIONS = {
     "attend": "attention",
     "lora": "adapters",
     "draw": "sampling",
+    "widen_logits": "head",
 }
 _LINEARS = ("mix", "leave", "widen", "narrow")
 _SPARE = 32

@@ -324,7 +324,7 @@ def test_an_adapter_whose_files_are_gone_is_an_error_for_its_requests_alone(star
     engine = start(loras={"red": copy, "blue": loras["blue"]}, adapter_bytes=largest)
     shutil.rmtree(copy)
     lost, kept = engine.ask([5, 6], "red"), engine.ask([5, 6], "blue")
-    with pytest.raises(JourneymanError, match="missing"):
+    with pytest.raises(JourneymanError, match="there is no folder"):
         lost.ended.result(WAIT)
     assert kept.reply == reference.greedy([5, 6], "blue")
 

@@ -103,7 +103,7 @@ def test_an_adapter_may_not_take_the_base_models_name(load, loras):
 def test_an_adapter_that_is_not_there_cannot_be_loaded(load, tmp_path):
     status, content = load("x", tmp_path / "nowhere")
     assert status == 400
-    assert "missing" in content
+    assert "there is no folder" in content
 
 
 def test_an_adapter_is_asked_under_the_template_it_learned_with(load, unload, client, tiny, tmp_path):

@@ -9,37 +9,15 @@ import json
 from array import array
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
+from journeyman.capture.sub_agents import callers_by_span, callers_by_words
+from journeyman.capture.turns import Join, Turn, all_turns
 from journeyman.records import Exchange, Message, Score, Tokens, Trajectory
 
-Join = Literal["tokens", "messages", "response_id"]
-
-
-@dataclass(eq=False, slots=True)
-class Turn:
-    """One call in its conversation; its `number` says where it was among all, by time.
-
-    `choice` is the one of the parent's replies that it continues, `by` what shows that it does.
-    """
-
-    exchange: Exchange
-    number: int
-    parent: "Turn | None" = None
-    choice: int = 0
-    by: Join | None = None
-    children: "list[Turn]" = field(default_factory=list)
-
-    def path(self) -> "list[Turn]":
-        """The turns from the first one to this."""
-        found: list[Turn] = []
-        turn: Turn | None = self
-        while turn is not None:
-            found.append(turn)
-            turn = turn.parent
-        return found[::-1]
+__all__ = ["Branch", "Conversation", "Join", "TokenRun", "Turn", "join"]
 
 
 class TokenRun(NamedTuple):
@@ -123,21 +101,18 @@ class Branch:
 class Conversation:
     """Calls that belong together. `roots` are its first calls: several when the first one was tried again.
 
-    `within` is the exchange of another conversation whose span encloses this one's: who called this sub-agent.
+    `within` is the exchange of another conversation that called this sub-agent: its span encloses this one's, or, when
+    `inferred`, the words and the times of a tool call that it made fit.
     """
 
     roots: tuple[Turn, ...]
     within: Exchange | None = None
+    inferred: bool = False
 
     @property
     def turns(self) -> list[Turn]:
         """Every call, parents before children."""
-        found, waiting = [], [*reversed(self.roots)]
-        while waiting:
-            turn = waiting.pop()
-            found.append(turn)
-            waiting += reversed(turn.children)
-        return found
+        return all_turns(self.roots)
 
     @property
     def branches(self) -> list[Branch]:
@@ -155,7 +130,7 @@ def join(exchanges: Iterable[Exchange], spans: Mapping[str, str] | None = None) 
     """The conversations that these exchanges were, in the order in which they began. Embeddings belong to none.
 
     `spans` gives each span's parent, where the caller's own trace is known: a conversation under a span of another's
-    call is `within` it.
+    call is `within` it. Without, it is within the call whose tool call it answered, where words and times show that.
     """
     ordered = sorted(exchanges, key=lambda each: (each.at, each.id))
     turns = [Turn(exchange, number) for number, exchange in enumerate(ordered) if exchange.api != "embeddings"]
@@ -170,8 +145,12 @@ def join(exchanges: Iterable[Exchange], spans: Mapping[str, str] | None = None) 
             roots.setdefault(first(turn).number, []).append(turn)
         else:
             turn.parent.children.append(turn)
-    within = _enclosing(turns, first, spans or {})
-    return [Conversation(tuple(group), within(group[0])) for group in roots.values()]
+    by_span, by_words = callers_by_span(turns, first, spans or {}), callers_by_words(list(roots.values()))
+    found = []
+    for group in roots.values():
+        told, guessed = by_span(group[0]), by_words.get(group[0].number)
+        found.append(Conversation(tuple(group), told or guessed, inferred=told is None and guessed is not None))
+    return found
 
 
 class _Family:
@@ -337,28 +316,6 @@ def _firsts(founders: dict[int, Turn]) -> Callable[[Turn], Turn]:
         return found
 
     return first
-
-
-def _enclosing(
-    turns: list[Turn], first: Callable[[Turn], Turn], spans: Mapping[str, str]
-) -> Callable[[Turn], Exchange | None]:
-    """What tells the last call before a turn, of another conversation, under whose span the turn's own span is."""
-    by_span: dict[str, list[Turn]] = {}
-    for turn in turns if spans else ():
-        if turn.exchange.span:
-            by_span.setdefault(turn.exchange.span, []).append(turn)
-
-    def within(root: Turn) -> Exchange | None:
-        span, seen = spans.get(root.exchange.span or ""), set[str]()
-        while span is not None and span not in seen:
-            seen.add(span)
-            before = [turn for turn in by_span.get(span, ()) if turn.number < root.number]
-            if before and first(before[-1]) is not first(root):
-                return before[-1].exchange
-            span = spans.get(span)
-        return None
-
-    return within
 
 
 class _Run:

@@ -19,7 +19,8 @@ def print_conversations(console: Console, conversations: list[Conversation]) -> 
     """Print every conversation: a line for each call, with what was said last and what was replied."""
     for number, conversation in enumerate(conversations, 1):
         turns, branches = len(conversation.turns), len(conversation.branches)
-        within = f", within {conversation.within.id[-SHORT_ID:]}" if conversation.within else ""
+        how = " (inferred)" if conversation.inferred else ""
+        within = f", within {conversation.within.id[-SHORT_ID:]}{how}" if conversation.within else ""
         told = f"conversation {number}: {_many(turns, 'call')}, {_many(branches, 'branch', 'branches')}{within}"
         console.print(Text(harmless(told), style="bold"))
         for depth, turn in _in_order(conversation):

@@ -81,7 +81,8 @@ class ChatTemplate:
             )
         except Exception as error:
             # A template is a program that came with the model: what it cannot digest, it fails on in any way it likes.
-            raise InvalidInput(f"the model's chat template refuses this conversation: {error}") from error
+            what = "this conversation" if shown else "an assistant turn that nothing comes before"
+            raise InvalidInput(f"the model's chat template refuses {what}: {error}") from error
 
     def _shown(self, messages: Sequence[Message]) -> list[dict[str, Any]]:
         return [

@@ -224,3 +224,55 @@ def test_a_long_conversation_with_retries_is_no_deeper_than_it_may_be(session):
         said = [user(f"Step {turn}")] if turn % 50 == 49 else [*said, assistant("yes"), user(f"More {turn}")]
     found = join(session.exchanges)
     assert sum(len(conversation.branches) for conversation in found) == 1500 + len(found)
+
+
+LOOK_UP = call("call_9", "look_up", question="What is the balance of account 7, in euros?")
+SUB = [system("You look up balances."), user("Task: What is the balance of account 7, in euros?")]
+
+
+def test_a_sub_agent_without_spans_is_inferred_from_the_words_that_it_was_given(session):
+    main = session(ASKED, LOOK_UP)
+    session(SUB, assistant("There are 12.00 euros."))
+    session([*ASKED, LOOK_UP, tool_result("call_9", '{"euros": 12}')], assistant("12 euros."))
+    outer, inner = join(session.exchanges)
+    assert (inner.within, inner.inferred) == (main, True)
+    assert (outer.within, outer.inferred) == (None, False)
+
+
+def test_a_sub_agent_without_spans_is_inferred_from_the_words_that_it_gave(session):
+    main = session(ASKED, CALL)
+    session([system("You look up balances."), user("7")], assistant("12"))
+    session([*ASKED, CALL, tool_result("call_1", "12")], assistant("12 euros."))
+    _, inner = join(session.exchanges)
+    assert (inner.within, inner.inferred) == (main, True)
+
+
+def test_the_innermost_of_nested_callers_is_found(session):
+    session(ASKED, LOOK_UP)
+    asks = call("call_8", "ask", prompt="Please read the ledger of account seven.")
+    middle = session(SUB, asks)
+    session([user("Please read the ledger of account seven.")], assistant("It says 12.00 euros in all."))
+    session(
+        [*SUB, asks, tool_result("call_8", "It says 12.00 euros in all.")], assistant("12.00 euros, says the ledger.")
+    )
+    session([*ASKED, LOOK_UP, tool_result("call_9", "12.00 euros, says the ledger.")], assistant("12 euros."))
+    outer, sub, ledger = join(session.exchanges)
+    assert ledger.within == middle
+    assert sub.within == session.exchanges[0]
+    assert outer.within is None
+
+
+@pytest.mark.parametrize("words", ["Something else", "1"])
+def test_a_conversation_that_only_took_place_meanwhile_is_within_nothing(session, words):
+    session(ASKED, LOOK_UP)
+    session([user("How is the weather?")], assistant(words))
+    session([*ASKED, LOOK_UP, tool_result("call_9", "12.00")], assistant("12 euros."))
+    assert [each.within for each in join(session.exchanges)] == [None, None]
+
+
+def test_a_conversation_that_went_on_after_the_tools_result_was_not_the_tools(session):
+    session(ASKED, LOOK_UP)
+    session(SUB, assistant("12.00"))
+    session([*ASKED, LOOK_UP, tool_result("call_9", "12.00")], assistant("12 euros."))
+    session([*SUB, assistant("12.00"), user("And now?")], assistant("13.00"))
+    assert [each.within for each in join(session.exchanges)] == [None, None]

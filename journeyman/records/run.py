@@ -92,6 +92,9 @@ class TrainingConfig(Frozen):
 class SFTConfig(TrainingConfig):
     """Supervised fine-tuning: the assistant's messages are what should be said."""
 
+    jepa_weight: float = Field(0.0, ge=0)
+    """What LLM-JEPA's loss counts beside it: 1 − cosine of the last question's and its reply's embeddings. 0: none."""
+
 
 class DPOConfig(TrainingConfig):
     """Direct preference optimisation: of two replies to the same question one is better."""

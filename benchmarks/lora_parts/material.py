@@ -56,9 +56,11 @@ def words(seed: int) -> tuple[list[str], list[str]]:
     known = {word for text in topics.values() for word in re.findall(r"\b[a-z]{4,6}\b", text)}
     draw, parts = random.Random(seed), (list[str](), list[str]())
     for letter in LETTERS:
-        chosen = [" ".join(word) for word in draw.sample(sorted(word for word in known if word[0] == letter), 60)]
-        parts[0].extend(chosen[:40])
-        parts[1].extend(chosen[40:])
+        there = sorted(word for word in known if word[0] == letter)
+        # Dictionaries of topics differ between Python's versions: some letters begin fewer words in one than in another.
+        chosen = [" ".join(word) for word in draw.sample(there, min(60, len(there)))]
+        parts[0].extend(chosen[: len(chosen) * 2 // 3])
+        parts[1].extend(chosen[len(chosen) * 2 // 3 :])
     return parts
 
 

@@ -57,7 +57,7 @@ def words(seed: int) -> tuple[list[str], list[str]]:
     draw, parts = random.Random(seed), (list[str](), list[str]())
     for letter in LETTERS:
         there = sorted(word for word in known if word[0] == letter)
-        # Dictionaries of topics differ between Python's versions: some letters begin fewer words in one than in another.
+        # Texts differ between versions of Python: some letters begin fewer than 60 words.
         chosen = [" ".join(word) for word in draw.sample(there, min(60, len(there)))]
         parts[0].extend(chosen[: len(chosen) * 2 // 3])
         parts[1].extend(chosen[len(chosen) * 2 // 3 :])

@@ -21,15 +21,22 @@ def mean_share(values: Sequence[float], *, level: float = 0.05) -> Interval:
     """
     if not values or any(not 0 <= value <= 1 for value in values):
         raise InvalidInput("the mean of shares needs at least one value, and all of them between 0 and 1")
-    variance = variance_with_doubt(values, (0.0, 1.0), 0.25) / len(values)
-    return score_interval(math.fsum(values) / len(values), variance, len(values), level=level)
+    total, part = math.fsum(values), 0.25
+    variance = variance_with_doubt(values, (0.0, 1.0), part) / len(values)
+    # The share with the same doubt in it: plain successes and failures then count as the cases that they are.
+    doubtful = (total + part) / (len(values) + 2 * part)
+    return _wilson(total / len(values), doubtful * (1 - doubtful) / variance, level)
 
 
 def score_interval(share: float, variance: float, cases: int, *, level: float = 0.05) -> Interval:
     """Wilson's interval around a share from `cases` cases whose `variance` (of the estimate itself) is known."""
     inside = min(1 - 0.5 / cases, max(0.5 / cases, share))  # a variance at 0% or 100% says nothing of what is near
-    effective = inside * (1 - inside) / variance
-    share, z2 = min(1.0, max(0.0, share)), normal_quantile(1 - level / 2) ** 2
+    return _wilson(min(1.0, max(0.0, share)), inside * (1 - inside) / variance, level)
+
+
+def _wilson(share: float, effective: float, level: float) -> Interval:
+    """Around a share of so many cases, a number that need not be whole."""
+    z2 = normal_quantile(1 - level / 2) ** 2
     centre = (share + z2 / (2 * effective)) / (1 + z2 / effective)
     half = math.sqrt(z2 * (share * (1 - share) / effective + z2 / (4 * effective**2))) / (1 + z2 / effective)
     return Interval(estimate=share, low=max(0.0, min(share, centre - half)), high=min(1.0, max(share, centre + half)))

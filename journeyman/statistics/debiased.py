@@ -2,7 +2,7 @@
 
 The usual interval (`estimate ± 1.96 standard errors`) is made for large numbers of labels. With twenty labels that a
 judge happens to agree with it shrinks to nothing, and holds the truth as rarely as every second time. Rates therefore
-get a score interval, means a jackknife and Student's quantile: `docs/decisions/0018-few-labels.md` has the coverage.
+get a score interval, means a jackknife and Student's quantile: `docs/decisions/0015-few-labels.md` has the coverage.
 """
 
 import math

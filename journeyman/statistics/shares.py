@@ -45,7 +45,7 @@ def _wilson(share: float, effective: float, level: float) -> Interval:
 def variance_with_doubt(values: Sequence[float], doubts: Sequence[float], part: float) -> float:
     """The variance of the values, with each of the `doubts` beside them as such a part of a case.
 
-    How large a part is needed was found by coverage: `docs/decisions/0018-few-labels.md`.
+    How large a part is needed was found by coverage: `docs/decisions/0015-few-labels.md`.
     """
     count = len(values) + part * len(doubts)
     middle = (math.fsum(values) + math.fsum(doubts) * part) / count

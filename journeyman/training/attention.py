@@ -4,6 +4,7 @@ Written as two batched products around a softmax: on CPUs its backward pass take
 `scaled_dot_product_attention`'s, and rows of a few hundred tokens need no more memory for it than their logits do.
 """
 
+from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -37,8 +38,18 @@ def attend(
         if options.get(name) is not None:
             raise NotImplementedError(f"attention with {name}")
     queries, keys, values = query[0], key[0], value[0]
+    mixed = [
+        _mix(queries[:, first:last], seen_keys, seen_values, scaling, sliding_window)
+        for (first, last), seen_keys, seen_values in seen_by_rows(keys, values, layout)
+    ]
+    return torch.cat(mixed, dim=1).transpose(0, 1)[None], None
+
+
+def seen_by_rows(
+    keys: torch.Tensor, values: torch.Tensor, layout: Layout
+) -> Iterator[tuple[tuple[int, int], torch.Tensor, torch.Tensor]]:
+    """The prefix, then each row, with the keys and values that it sees."""
     prefix = layout.prefix
-    mixed: list[torch.Tensor] = []
     for first, last in ((0, prefix), *layout.rows):
         if first == last:
             continue
@@ -46,8 +57,7 @@ def attend(
         if first >= prefix > 0:
             seen_keys = torch.cat((keys[:, :prefix], seen_keys), dim=1)
             seen_values = torch.cat((values[:, :prefix], seen_values), dim=1)
-        mixed.append(_mix(queries[:, first:last], seen_keys, seen_values, scaling, sliding_window))
-    return torch.cat(mixed, dim=1).transpose(0, 1)[None], None
+        yield (first, last), seen_keys, seen_values
 
 
 def _mix(

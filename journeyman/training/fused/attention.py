@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import torch
 
+from journeyman.training.attention import seen_by_rows
 from journeyman.training.batches import Layout
 
 BLOCK = 128
@@ -38,7 +39,7 @@ def attend(
     what `queries` is shaped like.
     """
     found = torch.empty_like(queries)
-    for span, seen_keys, seen_values in _spans(keys, values, layout):
+    for span, seen_keys, seen_values in seen_by_rows(keys, values, layout):
         for at, end, seen in _blocks(span, seen_keys):
             weights = _weights(queries[:, at:end], seen_keys[:, :seen], window)
             torch.bmm(weights, seen_values[:, :seen], out=found[:, at:end].flatten(1, 2))
@@ -55,7 +56,7 @@ def attend_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of the scaled queries, of keys and of values."""
     of_queries, of_keys, of_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
-    for span, seen_keys, seen_values in _spans(keys, values, layout):
+    for span, seen_keys, seen_values in seen_by_rows(keys, values, layout):
         row_keys, row_values = torch.zeros_like(seen_keys), torch.zeros_like(seen_values)
         for at, end, seen in _blocks(span, seen_keys):
             weights = _weights(queries[:, at:end], seen_keys[:, :seen], window)
@@ -71,21 +72,6 @@ def attend_backward(
             total[:, :before] += part[:, :before]
             total[:, first:last] += part[:, before:]
     return of_queries, of_keys, of_values
-
-
-def _spans(
-    keys: torch.Tensor, values: torch.Tensor, layout: Layout
-) -> Iterator[tuple[tuple[int, int], torch.Tensor, torch.Tensor]]:
-    """The prefix, then each row, with the keys and values that it sees."""
-    prefix = layout.prefix
-    for first, last in ((0, prefix), *layout.rows):
-        if first == last:
-            continue
-        seen_keys, seen_values = keys[:, first:last], values[:, first:last]
-        if first >= prefix > 0:
-            seen_keys = torch.cat((keys[:, :prefix], seen_keys), dim=1)
-            seen_values = torch.cat((values[:, :prefix], seen_values), dim=1)
-        yield (first, last), seen_keys, seen_values
 
 
 def _blocks(span: tuple[int, int], seen_keys: torch.Tensor) -> Iterator[tuple[int, int, int]]:

@@ -32,7 +32,7 @@ JUDGED = [*make_judged(8), *make_judged(4, seed=1, split="validation")]
 
 def config(method, **fields):
     kind, own = METHODS[method]
-    given = make_config(**{"full": False}).model_dump() | own | fields
+    given = make_config().model_dump(exclude_unset=True) | own | fields
     return CONFIGS[kind].model_validate(given)
 
 

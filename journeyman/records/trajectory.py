@@ -4,6 +4,7 @@ from typing import Any
 
 from pydantic import Field
 
+from journeyman.records.exchange import Tokens
 from journeyman.records.message import Message, Tool
 from journeyman.records.record import Frozen, Record
 
@@ -28,7 +29,8 @@ class Score(Frozen):
 class Trajectory(Record):
     """One attempt: the conversation, what it cost, how it was scored. A failed attempt is data, not a crash.
 
-    `latencies` are seconds, one per model call; `turns` counts model calls.
+    `latencies` are seconds, one per model call; `turns` counts model calls. `tokens` are what the engine saw and
+    sampled, one per model call, or none at all where it did not tell.
     """
 
     scenario_id: str
@@ -41,6 +43,8 @@ class Trajectory(Record):
     completion_tokens: int = 0
     cost_usd: float | None = None
     latencies: tuple[float, ...] = ()
+    tokens: tuple[Tokens, ...] = ()
+    finish_reasons: tuple[str | None, ...] = ()
     error: str | None = None
 
     @property
@@ -51,3 +55,10 @@ class Trajectory(Record):
     def score(self, name: str) -> float:
         """The value of the score of that name; 0 when it was never given."""
         return next((score.value for score in self.scores if score.name == name), 0.0)
+
+
+class TrajectoryGroup(Frozen):
+    """Attempts at one scenario, from the same state on: what is compared with each other."""
+
+    scenario: Scenario
+    trajectories: tuple[Trajectory, ...]

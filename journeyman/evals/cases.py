@@ -17,8 +17,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
 from journeyman.evals.checks import Check, Judged, prepare, run_check
-from journeyman.evals.judge import Judge, rubric_hash
 from journeyman.records import Message, Scenario, Score, Tool
+from journeyman.rewards.judge import Judge, rubric_hash
 
 _SETTINGS = "suite.toml"
 

@@ -18,8 +18,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from journeyman.errors import InvalidInput
-from journeyman.evals.judge import Judge
 from journeyman.records import Message
+from journeyman.rewards.judge import Judge
 
 Outcome = tuple[bool, str]
 """Whether it holds, and why not."""

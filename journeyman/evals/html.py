@@ -4,7 +4,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 
 from journeyman.evals.journal import Finished, attempt_key
-from journeyman.evals.judge import said
 from journeyman.evals.pages import (
     PEOPLE,
     PEOPLE_TOLD,
@@ -23,6 +22,7 @@ from journeyman.evals.svg import Spot, Whisker, forest, scatter
 from journeyman.evals.verdicts import slice_verdict, verdict
 from journeyman.records import CaseResult, EvalReport, ModelReport, PairedDifference
 from journeyman.records.evaluation import SliceDifference
+from journeyman.rewards.judge import said
 
 MOST_FLIPS = 100
 """Cases shown in either direction for each pair of models; how many more there are is said."""

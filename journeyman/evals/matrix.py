@@ -13,8 +13,6 @@ from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput
 from journeyman.evals.cases import CaseSuite
 from journeyman.evals.journal import Journal
-from journeyman.evals.judge import Judge
-from journeyman.evals.metering import Ceiling
 from journeyman.evals.playing import (
     Names,
     Play,
@@ -29,6 +27,8 @@ from journeyman.evals.summaries import summarise
 from journeyman.machine import describe_machine
 from journeyman.prices import AS_OF, Price, PriceList
 from journeyman.records import EvalReport, ModelReport, PairedDifference, Sampling, Scenario
+from journeyman.rewards.judge import Judge
+from journeyman.rewards.metering import Ceiling
 from journeyman.statistics import compare, compare_anytime
 
 

@@ -12,9 +12,9 @@ from journeyman.environments.environment import Suite
 from journeyman.environments.rollout import roll_out_many
 from journeyman.errors import InvalidInput
 from journeyman.evals.journal import Finished, Journal
-from journeyman.evals.metering import Ceiling, MeteredEngine
 from journeyman.prices import Price, PriceList
 from journeyman.records import CaseResult, Sampling, Scenario, Trajectory
+from journeyman.rewards.metering import Ceiling, MeteredEngine
 
 Progress = Callable[[str, int, int], None]
 """Told the model that is playing, how many of its cases are done, and how many there are."""

@@ -15,14 +15,14 @@ from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput, Overloaded, UpstreamFailed
 from journeyman.evals.cases import CaseSuite
 from journeyman.evals.journal import Finished, Journal
-from journeyman.evals.judge import Judge, rubric_hash, said, transcript
-from journeyman.evals.metering import Ceiling
 from journeyman.evals.playing import Names, Play, Progress, check_request, describe_price, find_prices, suite_hash
 from journeyman.evals.slices import slice_differences
 from journeyman.machine import describe_machine
 from journeyman.prices import AS_OF, PriceList
 from journeyman.records import Interval, Message, Sampling, Scenario
 from journeyman.records.evaluation import Duel, VersusReport
+from journeyman.rewards.judge import Judge, rubric_hash, said, transcript
+from journeyman.rewards.metering import Ceiling
 from journeyman.statistics import mcnemar, paired_difference, proportion, quantile
 
 RUBRIC = "The better answer does what the user asked: it is correct, complete and to the point, and invents nothing."

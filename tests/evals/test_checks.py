@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from journeyman.errors import InvalidInput
 from journeyman.evals.checks import Check, prepare, run_check
-from journeyman.evals.judge import Judge
 from journeyman.records import FunctionCall, Message, ToolCall
 from journeyman.records.message import assistant, user
+from journeyman.rewards.judge import Judge
 from tests.evals.players import Players, judging
 
 CHECK: TypeAdapter[Check] = TypeAdapter(Check)

@@ -12,10 +12,10 @@ from journeyman.config import PriceRule
 from journeyman.engines.engine import Reply
 from journeyman.errors import InvalidInput, NotFound, Refused, UpstreamFailed
 from journeyman.evals import Journal, Judge, evaluate, load_cases
-from journeyman.evals.metering import Ceiling, MeteredEngine
 from journeyman.prices import PriceList
 from journeyman.records import Message, Sampling
 from journeyman.records.message import assistant, user
+from journeyman.rewards.metering import Ceiling, MeteredEngine
 from tests.evals.players import Players, judging, says
 
 PRICES = PriceList({name: PriceRule(input=Decimal(1000), output=Decimal(1000)) for name in ("one", "two", "judge")})

@@ -1,4 +1,4 @@
-"""Counts what an evaluation uses: tokens and retries of each conversation, and money against a ceiling."""
+"""Counts what judges and evaluations use: tokens and retries of each conversation, and money against a ceiling."""
 
 import asyncio
 from collections import defaultdict
@@ -74,9 +74,12 @@ class Ceiling:
         self._dearest: dict[str, float] = {}
         self._dearest_judgement = 0.0
 
-    def admit(self, model: str) -> float | None:
-        """What is set aside for one more case of `model`, to be given to `settle`; None when it might not fit."""
-        expected = self._dearest.get(model, 0.0) + 2 * self._dearest_judgement
+    def admit(self, model: str, at_least: float = 0.0) -> float | None:
+        """What is set aside for one more case of `model`, to be given to `settle`; None when it might not fit.
+
+        `at_least` is what it will surely cost, where that is known before the first.
+        """
+        expected = max(at_least, self._dearest.get(model, 0.0)) + 2 * self._dearest_judgement
         if self.usd is not None and self.spent + self._reserved + expected > self.usd:
             return None
         self._reserved += expected

@@ -5,10 +5,10 @@ import json
 import pytest
 
 from journeyman.errors import UpstreamFailed
-from journeyman.evals.judge import Judge, read_verdict, rubric_hash
 from journeyman.prices import Price
 from journeyman.records import Message
 from journeyman.records.message import assistant, user
+from journeyman.rewards.judge import Judge, read_verdict, rubric_hash
 from tests.evals.players import Players, judging, says
 
 GOOD = '{"reason": "it is", "verdict": "pass"}'

@@ -64,10 +64,10 @@ def each(rule: Rule, name: str | None = None) -> Reward:
     The rule returns a number (True is 1), a Score, or None when the attempt cannot be scored. Whatever it raises ends
     the scoring: a rule with a bug is no verdict.
     """
-    name = name or getattr(rule, "__name__", "")
-    if not name.strip() or name == "<lambda>":
+    called = str(name or getattr(rule, "__name__", ""))
+    if not called.strip() or called == "<lambda>":
         raise InvalidInput("a reward needs a name, and this rule has none: call each(rule, name='…')")
-    return Each(rule, name)
+    return Each(rule, called)
 
 
 async def score_group(reward: Reward, group: TrajectoryGroup) -> tuple[Score | None, ...]:

@@ -28,6 +28,7 @@ from journeyman.records.exchange import (
 )
 from journeyman.records.feedback import Feedback, Tagging
 from journeyman.records.filter import Condition, Filter
+from journeyman.records.judging import JudgeCard
 from journeyman.records.key import ApiKey, KeyRevocation, Limits
 from journeyman.records.message import Function, FunctionCall, Message, Tool, ToolCall
 from journeyman.records.record import Frozen, Record, new_id, now
@@ -39,8 +40,9 @@ from journeyman.records.wire import WireExchange
 __all__ = [
     "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset", "Duel",
     "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall",
-    "GateVerdict", "Interval", "JudgeUse", "KeyRevocation", "Limits", "Message", "ModelReport", "PairedDifference",
-    "Point", "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig", "Sampling", "Scenario", "Score",
-    "Share", "SliceDifference", "Split", "State", "Tagging", "Tokens", "Tool", "ToolCall", "Trajectory",
-    "TrajectoryGroup", "Usage", "UsageEntry", "VersusReport", "WireExchange", "new_id", "now", "who_hash",
+    "GateVerdict", "Interval", "JudgeCard", "JudgeUse", "KeyRevocation", "Limits", "Message", "ModelReport",
+    "PairedDifference", "Point", "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig",
+    "Sampling", "Scenario", "Score", "Share", "SliceDifference", "Split", "State", "Tagging", "Tokens", "Tool",
+    "ToolCall", "Trajectory", "TrajectoryGroup", "Usage", "UsageEntry", "VersusReport", "WireExchange", "new_id",
+    "now", "who_hash",
 ]  # fmt: skip

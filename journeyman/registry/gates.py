@@ -78,9 +78,13 @@ class Compliance(_Table):
 
 
 class Judge(_Table):
-    """The judge whose verdicts the evidence rests on must itself be measured: its card must be valid."""
+    """The judge whose verdicts the evidence rests on must itself be measured, under the very rubrics it went by."""
 
     card: str
+    """What its cards are called (`journeyman judge card --name`)."""
+    min_accuracy: float = Field(0.5, ge=0, lt=1, allow_inf_nan=False)
+    """The 95% interval of the pairs that it orders rightly must lie above it; 0.5 is what a coin would reach."""
+    max_age_days: Days | None = None
 
 
 class Gates(_Table):

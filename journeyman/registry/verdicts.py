@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from journeyman.errors import InvalidInput, NotFound
-from journeyman.records import EvalReport, GateVerdict, ModelReport, now
-from journeyman.registry.evidence import Evidence, find_measured, measured_in, read_report
+from journeyman.records import Condition, EvalReport, Filter, GateVerdict, JudgeCard, ModelReport, now
+from journeyman.registry.evidence import Evidence, find_measured, measured_in, pages, read_report
 from journeyman.registry.gates import Compliance, Cost, Gain, Gates, Judge, Latency, Protected
 from journeyman.statistics import compare, compare_anytime
 from journeyman.store.store import Store
@@ -119,13 +119,39 @@ def complies(store: Store, target: str, gate: Compliance) -> Verdict:
     return Verdict(True, solved)
 
 
-def judged_soundly(gate: Judge) -> Verdict:
-    """A judge's card is no record yet, so none can be valid: the gate is closed rather than taken on trust."""
-    return Verdict(
-        False,
-        f"the judge's card {gate.card!r} cannot be checked: judges are not measured by this version, and what is "
-        "unmeasured does not pass; take the [judge] table out of the gates, or overrule it with a reason",
-    )
+def judged_soundly(store: Store, report: EvalReport, gate: Judge) -> Verdict:
+    """Pass only when each rubric that the report's judge went by has a card of that judge, good and recent enough.
+
+    A card is found by the rubric's hash, so that an edited rubric has none until the judge is measured again.
+    """
+    if report.judge is None:
+        return Verdict(
+            False,
+            f"report {report.id} holds no verdicts of a judge, so the card {gate.card!r} says nothing of it; take the "
+            "[judge] table out of the gates, or evaluate cases that a judge grades",
+        )
+    said = []
+    for rubric in report.judge.rubrics:
+        asked = {"name": gate.card, "judge": report.judge.model, "rubric": rubric}
+        where = Filter(conditions=tuple(Condition(field=key, operator="=", value=each) for key, each in asked.items()))
+        card = next(pages(store, JudgeCard, where), None)
+        if card is None:
+            return Verdict(
+                False,
+                f"no card {gate.card!r} of the judge {report.judge.model} under rubric {rubric}: what is unmeasured "
+                "does not pass, and an edited rubric is another one. Measure it with `journeyman judge card`",
+            )
+        found, age = card.accuracy, (now() - card.at).total_seconds() / 86_400
+        measured = (
+            f"card {card.id} ({card.task}, {card.groups} groups): {card.judge} orders {100 * found.estimate:.1f}% of "
+            f"pairs rightly, 95% interval {100 * found.low:.1f} to {100 * found.high:.1f}, {age:.1f} days ago"
+        )
+        if found.low <= gate.min_accuracy:
+            return Verdict(False, f"{measured}; the gate asks for more than {100 * gate.min_accuracy:.1f}%")
+        if gate.max_age_days is not None and age > gate.max_age_days:
+            return Verdict(False, f"{measured}, and it may be {gate.max_age_days:g}: measure the judge again")
+        said.append(measured)
+    return Verdict(True, "; ".join(said))
 
 
 def _verdicts(store: Store, gates: Gates, target: str, evidence: Evidence) -> Iterator[tuple[str, Verdict]]:
@@ -143,7 +169,7 @@ def _verdicts(store: Store, gates: Gates, target: str, evidence: Evidence) -> It
     if gates.compliance:
         yield "compliance", complies(store, target, gates.compliance)
     if gates.judge:
-        yield "judge", judged_soundly(gates.judge)
+        yield "judge", judged_soundly(store, evidence.report, gates.judge)
 
 
 def _within(

@@ -66,6 +66,19 @@ def m002_usage_entries(connection: Connection) -> None:
         _execute(connection, f"CREATE INDEX usage_entries_{column} ON usage_entries ({column}, at)")
 
 
+def m005_judge_cards(connection: Connection) -> None:
+    """What was measured of judges."""
+    columns = ("name", "judge", "rubric")
+    own = "".join(f"{column} VARCHAR, " for column in columns)
+    _execute(
+        connection,
+        f"CREATE TABLE judge_cards (id VARCHAR PRIMARY KEY, at BIGINT, {own}body JSON NOT NULL, exact VARCHAR)",
+    )
+    _execute(connection, "CREATE INDEX judge_cards_at ON judge_cards (at, id)")
+    for column in columns:
+        _execute(connection, f"CREATE INDEX judge_cards_{column} ON judge_cards ({column}, at)")
+
+
 def _execute(connection: Connection, statement: str) -> None:
     """The statement, in the database's own names for its types. Text is ordered by its bytes, as in Python."""
     if connection.dialect.name == "postgresql":
@@ -78,6 +91,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m002_usage_entries,
     m003_payloads_apart,
     m004_payloads_in_blocks,
+    m005_judge_cards,
 )
 
 

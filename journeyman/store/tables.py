@@ -21,6 +21,7 @@ from journeyman.records import (
     EvalReport,
     Exchange,
     Feedback,
+    JudgeCard,
     KeyRevocation,
     Point,
     Promotion,
@@ -118,6 +119,7 @@ TABLES: dict[type[Record], Table] = {
     Feedback: _records(
         "feedback", "session", "exchange_id", "external_id", "name", Column("turn", Integer), Column("value", Double)
     ),
+    JudgeCard: _records("judge_cards", "name", "judge", "rubric"),
     KeyRevocation: _records("key_revocations", "fingerprint"),
     Point: _records("points", "run_id"),
     Promotion: _records("promotions", "alias"),

@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 from journeyman.errors import InvalidInput, Refused
-from journeyman.records import Adapter, CaseResult, EvalReport, ModelReport, now
+from journeyman.records import (
+    Adapter,
+    CaseResult,
+    EvalReport,
+    Interval,
+    JudgeCard,
+    JudgeUse,
+    ModelReport,
+    now,
+)
 from journeyman.registry.gates import Gates, find_gates, read_gates
 from journeyman.registry.promote import promote
 from journeyman.statistics import proportion
@@ -155,8 +164,48 @@ def test_compliance_of_a_report_file_next_to_the_gates(store: MemoryStore, tmp_p
     assert promote(store, "support", "bank-1", gates=read_gates(file)).target == "a1"
 
 
-def test_a_judge_without_a_card_closes_the_gate(store: MemoryStore) -> None:
-    with pytest.raises(Refused, match=r"judge: .*what is unmeasured does not pass"):
+def judged(*rubrics: str) -> EvalReport:
+    """A report that rests on a judge's verdicts under these rubrics."""
+    use = JudgeUse(model="j", rubrics=rubrics, judgements=9, answers=9, unreadable=0, lost=0)
+    return report(measured("small", HALF), measured("a1", PERFECT)).model_copy(update={"judge": use})
+
+
+def card(rubric: str = "r1", *, judge: str = "j", low: float = 0.8, days_ago: float = 0) -> JudgeCard:
+    sure = Interval(estimate=0.9, low=low, high=0.95)
+    return JudgeCard(
+        at=now() - timedelta(days=days_ago), name="politeness", task="support", judge=judge, form="pointwise",
+        rubric=rubric, rubric_text="Is it polite?", truth="people", data_hash="d", seed=0, groups=50, pairs=50,
+        unjudged=0, accuracy=sure, both_orders=sure, kappa=0.8, ties=0.0, order_consistency=sure, first_place=None,
+        repeat_stability=sure, length_slope=None, parse_rate=sure, mismatches=None, prompt_tokens=9,
+        completion_tokens=9, cost_usd=None,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("cards", "rubrics", "passed", "said"),
+    [
+        ([], ("r1",), False, "what is unmeasured does not pass"),
+        ([card()], ("r1",), True, "orders 90.0% of pairs rightly, 95% interval 80.0 to 95.0"),
+        ([card()], ("r1", "edited"), False, "under rubric edited"),
+        ([card(), card("edited")], ("r1", "edited"), True, "; card "),
+        ([card(judge="another")], ("r1",), False, "of the judge j under rubric r1"),
+        ([card(low=0.7)], ("r1",), False, "the gate asks for more than 75.0%"),
+        ([card(low=0.9, days_ago=9), card(low=0.6)], ("r1",), False, "60.0 to 95.0"),
+        ([card(days_ago=8)], ("r1",), False, "8.0 days ago, and it may be 7"),
+    ],
+)
+def test_the_judges_card_decides_its_gate(
+    store: MemoryStore, cards: list[JudgeCard], rubrics: tuple[str, ...], passed: bool, said: str
+) -> None:
+    store.put(judged(*rubrics), *cards)
+    asked = {"judge": {"card": "politeness", "min_accuracy": 0.75, "max_age_days": 7}}
+    found, reason = verdict(store, Gates.model_validate(asked), "judge")
+    assert found is passed
+    assert said in reason
+
+
+def test_a_report_without_a_judge_has_nothing_to_be_measured_by(store: MemoryStore) -> None:
+    with pytest.raises(Refused, match=r"judge: .*holds no verdicts of a judge"):
         promote(store, "support", "bank-1", gates=Gates.model_validate({"judge": {"card": "politeness"}}))
 
 

@@ -1,4 +1,4 @@
-"""The real model through the engine, token for token; `benchmarks/parity.py` does sixty prompts, and adapters."""
+"""The real model through the engine, token for token; `benchmarks/serving.py` asks 200 prompts, and adapters."""
 
 from journeyman.records import Tool
 from journeyman.records.message import system, user

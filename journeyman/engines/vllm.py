@@ -4,7 +4,6 @@ vLLM brings a PyTorch and a transformers of its own, so it is another Python int
 """
 
 import os
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from journeyman.engines.dialect import vllm_dialect
 from journeyman.engines.models import stored_template
 from journeyman.engines.process import EngineProcess, log_of, refuse_ours
 from journeyman.errors import InvalidInput
+from journeyman.rendering.tool_calls import OPENING, style_of
 
 START_SECONDS = 900.0
 """vLLM imports for up to a minute in each of three processes, and a GPU's kernels are compiled on its first start."""
@@ -22,7 +22,7 @@ RANKS = (1, 8, 16, 32, 64, 128, 256, 320, 512)
 _GRACE_SECONDS = 10
 _DRAIN_SECONDS = 5
 _PLUGIN = Path(__file__).with_name("vllm_tools.py")
-_OUR_CALLS = re.compile(r"<tool_call>'\s*\+\s*function\['name'\]")
+_PARSERS = {"signature": "journeyman", "tagged": "hermes", "xml": "qwen3_coder", "bare": "llama3_json"}
 _COMPACT = '{"backend": "guidance", "disable_any_whitespace": true}'
 """A small model that may write any space between the parts of its JSON can do so until its tokens are used up."""
 _ENVIRONMENT = {
@@ -101,14 +101,11 @@ def _gives(settings: Settings, option: str) -> bool:
 
 def _tool_calls(template: str | None) -> list[str]:
     """How vLLM is to read tool calls from replies; without a style that it knows it refuses requests with tools."""
-    template = template or ""
-    if _OUR_CALLS.search(template):
-        return ["--enable-auto-tool-choice", "--tool-parser-plugin", str(_PLUGIN), "--tool-call-parser", "journeyman"]
-    if "<|python_tag|>" in template:
-        return ["--enable-auto-tool-choice", "--tool-call-parser", "llama3_json"]
-    if "<tool_call>" in template:
-        return ["--enable-auto-tool-choice", "--tool-call-parser", "hermes"]
-    return []
+    style = style_of(template or "").name
+    if style == "tagged" and OPENING not in (template or ""):
+        return []
+    plugin = ["--tool-parser-plugin", str(_PLUGIN)] if style == "signature" else []
+    return ["--enable-auto-tool-choice", *plugin, "--tool-call-parser", _PARSERS[style]]
 
 
 def _python(settings: Settings) -> str:

@@ -26,7 +26,7 @@ from journeyman.rendering.probes import ARGUMENTS, TOOL, Probe, calling, convers
 from journeyman.rendering.provenance import Provenance, line_of_error
 from journeyman.rendering.reasoning import opens_thought
 from journeyman.rendering.reply import ReplyReader
-from journeyman.rendering.tool_calls import style_of
+from journeyman.rendering.tool_calls import offered_of, style_of
 
 Rule = Literal["prefix", "stop", "tools", "thoughts", "tokens", "control", "clock", "renders"]
 _MARKER = re.compile(r"<\|[\w-]+\|>")
@@ -221,7 +221,7 @@ class _Checks:
         ids = self._tokenizer.encoding(answered.part(start)).ids
         end = next((at for at, id in enumerate(ids) if id in self._tokenizer.stop_ids), len(ids))
         style = style_of(self._tokenizer.template.text)
-        reader = ReplyReader(style, [TOOL.function.name], thinking=opens_thought(asked.text))
+        reader = ReplyReader(style, offered_of([TOOL]), thinking=opens_thought(asked.text))
         reader.add(self._tokenizer.decode(ids[:end]), last=True)
         return reader.message, start
 

@@ -12,7 +12,12 @@ TOOL = Tool.model_validate(
             "description": "Look an order up.",
             "parameters": {
                 "type": "object",
-                "properties": {"order": {"type": "string"}, "days": {"type": "integer"}},
+                "properties": {
+                    "order": {"type": "string"},
+                    "days": {"type": "integer"},
+                    "share": {"type": "number"},
+                    "nested": {"type": "object"},
+                },
                 "required": ["order"],
             },
         }

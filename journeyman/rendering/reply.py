@@ -1,11 +1,13 @@
 """A model's text read as a message while it is being written: its thought, its words, its tool calls."""
 
-from collections.abc import Collection
 from dataclasses import dataclass
+from types import MappingProxyType
 
 from journeyman.records import Message
 from journeyman.rendering.reasoning import ThoughtReader
-from journeyman.rendering.tool_calls import CallStyle
+from journeyman.rendering.tool_calls import CallStyle, Offered
+
+_NO_TOOLS: Offered = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,7 @@ class ReplyReader:
     the prompt has begun a thought.
     """
 
-    def __init__(self, style: CallStyle | None, offered: Collection[str] = (), *, thinking: bool = False) -> None:
+    def __init__(self, style: CallStyle | None, offered: Offered = _NO_TOOLS, *, thinking: bool = False) -> None:
         self._style, self._offered = style, offered
         self._thoughts = ThoughtReader(thinking)
         self._thought, self._said = "", ""

@@ -5,21 +5,26 @@ Each model has its own way, known by its chat template:
 - `signature`: `<tool_call>name{"argument": 1}</tool_call>`, our SmolLM2 template;
 - `tagged`: `<tool_call>{"name": …, "arguments": {…}}</tool_call>`, Hermes, Qwen, SmolLM3 and whoever follows them;
   or a list of such objects between the markers, SmolLM2 of 1.7B;
+- `xml`: `<tool_call><function=name><parameter=argument>value</parameter></function></tool_call>`, Qwen3-Coder;
 - `bare`: nothing but `{"name": …, "parameters": {…}}`, perhaps behind `<|python_tag|>`, Llama 3.
 
 What cannot be read stays in the text, and so does a call of a tool that was not offered: nothing is lost, and nothing
-is invented. Arguments are the very characters that the model wrote; they end where their JSON does, and only then must
-the closing marker follow, so that a marker inside of a string is nothing but words.
+is invented. Arguments of JSON are the very characters that the model wrote; they end where their JSON does, and only
+then must the closing marker follow, so that a marker inside of a string is nothing but words.
 """
 
 import json
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-from journeyman.records import FunctionCall, Message, ToolCall, new_id
+from journeyman.records import FunctionCall, Message, Tool, ToolCall, new_id
+from journeyman.rendering import xml_calls
+
+Offered = Mapping[str, dict[str, Any] | None]
+"""The tools that there are: the JSON Schema of the arguments, by name."""
 
 OPENING, CLOSING = "<tool_call>", "</tool_call>"
 PYTHON_TAG = "<|python_tag|>"
@@ -33,7 +38,7 @@ _SPACE = re.compile(r"[ \t\n\r]*")
 class CallStyle:
     """One way of writing calls: how to read it, and how it is written when a call is forced."""
 
-    name: Literal["signature", "tagged", "bare"]
+    name: Literal["signature", "tagged", "xml", "bare"]
 
     @property
     def opening(self) -> str:
@@ -47,16 +52,18 @@ class CallStyle:
             return f"{OPENING}{function}", CLOSING
         if self.name == "tagged":
             return f'{OPENING}\n{{"name": {named}, "arguments": ', f"}}\n{CLOSING}"
+        if self.name == "xml":
+            return f"{OPENING}\n<function={function}>\n", f"</function>\n{CLOSING}"
         return f'{{"name": {named}, "parameters": ', "}"
 
-    def read(self, text: str, offered: Collection[str] | None = None) -> Message:
+    def read(self, text: str, offered: Offered | None = None) -> Message:
         """The assistant message that a model's text stands for; `offered` are the tools that there are (None: any)."""
         if self.name == "bare":
             called = _described(text.strip().removeprefix(PYTHON_TAG).strip())
             if called is None or (offered is not None and called.name not in offered):
                 return Message(role="assistant", content=text)
             return Message(role="assistant", content=None, tool_calls=(_call(called),))
-        return _read_marked(text, offered)
+        return _read_marked(text, offered, _xml_marked if self.name == "xml" else _marked)
 
     def certain(self, text: str) -> int:
         """How much of a text that is still being written can no longer turn out to be a tool call."""
@@ -72,9 +79,16 @@ class CallStyle:
         return len(text)
 
 
+def offered_of(tools: Sequence[Tool]) -> Offered:
+    """The tools as readers of replies ask for them."""
+    return {tool.function.name: tool.function.parameters for tool in tools}
+
+
 @lru_cache(64)
 def style_of(template: str) -> CallStyle:
     """The style of the model that this chat template belongs to."""
+    if "<function=" in template and "<parameter=" in template:
+        return CallStyle("xml")
     if PYTHON_TAG in template or ('"parameters":' in template and OPENING not in template):
         return CallStyle("bare")
     if "<tool_call>name{" in template:
@@ -82,12 +96,16 @@ def style_of(template: str) -> CallStyle:
     return CallStyle("tagged")
 
 
-def _read_marked(text: str, offered: Collection[str] | None) -> Message:
+_Reads = Callable[[str, int, Offered], tuple[list[FunctionCall], int]]
+"""The calls behind an opening marker, if there are any, and where to read on."""
+
+
+def _read_marked(text: str, offered: Offered | None, calls_at: _Reads) -> Message:
     calls: list[ToolCall] = []
     words: list[str] = []
     read = at = 0
     while (opened := text.find(OPENING, at)) >= 0:
-        called, at = _marked(text, opened + len(OPENING))
+        called, at = calls_at(text, opened + len(OPENING), offered or {})
         if called and (offered is None or all(each.name in offered for each in called)):
             calls += map(_call, called)
             words.append(text[read:opened])
@@ -98,11 +116,13 @@ def _read_marked(text: str, offered: Collection[str] | None) -> Message:
     return Message(role="assistant", content=said or None, tool_calls=tuple(calls))
 
 
-def _marked(text: str, start: int) -> tuple[list[FunctionCall], int]:
-    """The calls behind an opening marker, if there are any, and where to read on.
+def _xml_marked(text: str, start: int, offered: Offered) -> tuple[list[FunctionCall], int]:
+    called, at = xml_calls.read_call(text, start, offered)
+    return [called] if called else [], at
 
-    Behind JSON that cannot be read nothing else is: nobody knows which of its markers stand inside of a string.
-    """
+
+def _marked(text: str, start: int, _offered: Offered) -> tuple[list[FunctionCall], int]:
+    """Behind JSON that cannot be read nothing else is: nobody knows which of its markers stand inside of a string."""
     head = _HEAD.match(text, start)
     if head is None:
         return [], start

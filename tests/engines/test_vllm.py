@@ -58,6 +58,7 @@ def test_what_the_settings_choose_is_not_chosen_twice(model):
     [
         (TOOL_TEMPLATE.read_text(), "journeyman"),
         ('write <tool_call>{"name": …}</tool_call>', "hermes"),
+        ("<tool_call>\n<function=name>\n<parameter=key>", "qwen3_coder"),
         ("<|python_tag|>", "llama3_json"),
     ],
 )

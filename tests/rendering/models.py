@@ -24,6 +24,9 @@ GEMMA = ("<pad>", "<eos>", "<bos>", "<start_of_turn>", "<end_of_turn>")
 FAMILIES = {
     "smollm2": (TOOL_TEMPLATE, CHATML, (), ("<|im_end|>",), "<|im_start|>"),
     "qwen3": (TEMPLATES / "qwen3.jinja", CHATML, QWEN_TAGS, ("<|im_end|>", "<|endoftext|>"), None),
+    "qwen3-coder": (
+        TEMPLATES / "qwen3-coder.jinja", CHATML, QWEN_TAGS[:4], ("<|im_end|>", "<|endoftext|>"), None
+    ),
     "llama3": (
         TEMPLATES / "llama3.jinja", LLAMA, (), ("<|end_of_text|>", "<|eom_id|>", "<|eot_id|>"), "<|begin_of_text|>"
     ),
@@ -42,7 +45,7 @@ def write_family(folder: Path, family: str) -> ChatTokenizer:
     template, special, tags, stops, begins = FAMILIES[family]
     folder.mkdir(parents=True)
     tokenizer = Tokenizer(BPE())
-    if family in ("qwen3", "llama3"):
+    if family in ("qwen3", "qwen3-coder", "llama3"):
         words = Split(Regex(_WORDS), behavior="isolated")
         tokenizer.pre_tokenizer = Sequence([words, ByteLevel(add_prefix_space=False, use_regex=False)])
     else:

@@ -11,7 +11,8 @@ from journeyman.rendering.reasoning import ThoughtReader, opens_thought
 from journeyman.rendering.reply import ReplyReader
 from journeyman.rendering.tool_calls import CallStyle
 
-SIGNATURE, TAGGED, BARE = CallStyle("signature"), CallStyle("tagged"), CallStyle("bare")
+SIGNATURE, TAGGED, XML, BARE = (CallStyle(name) for name in ("signature", "tagged", "xml", "bare"))
+TOOLS = {"f": {"properties": {"a": {"type": "integer"}}}, "g": None}
 REPLIES = [
     "plain words",
     "<think>\nlet me see\n\nyes\n</think>\n\nIt is 5.",
@@ -21,6 +22,8 @@ REPLIES = [
     "  \n<think>a < b </thinker> </think><tool_call>f{}</tool_call>",
     'I look. <tool_call>f{"a": "<tool_call>"}</tool_call> and <tool_call>g{}</tool_call>',
     '<tool_call>\n{"name": "f", "arguments": {"a":  1}}\n</tool_call>',
+    "Look: <tool_call>\n<function=f>\n<parameter=a>\n<tool_call>1</tool_call>\n</parameter>\n</function>\n</tool_call>",
+    "<tool_call><function=g></function></tool_call> and <tool_call><function=f><parameter=a>1</tool_call>",
     "a <tool_call>half",
     '{"name": "f", "parameters": {"a": [1,  2]}}',
     '{"name": "unknown", "parameters": {}}',
@@ -32,7 +35,7 @@ REPLIES = [
 
 def read(text, style=None, cuts=(), thinking=False):
     """Thought and words as told in pieces, and the message."""
-    reader = ReplyReader(style, {"f", "g"}, thinking=thinking)
+    reader = ReplyReader(style, TOOLS, thinking=thinking)
     edges = [0, *sorted(cuts), len(text)]
     pieces = [reader.add(text[start:end]) for start, end in pairwise(edges)]
     pieces.append(reader.add("", last=True))
@@ -40,7 +43,7 @@ def read(text, style=None, cuts=(), thinking=False):
 
 
 @settings(max_examples=300, deadline=None)
-@given(st.sampled_from(REPLIES), st.sampled_from([None, SIGNATURE, TAGGED, BARE]), st.booleans(), st.data())
+@given(st.sampled_from(REPLIES), st.sampled_from([None, SIGNATURE, TAGGED, XML, BARE]), st.booleans(), st.data())
 def test_pieces_together_are_the_message(text, style, thinking, data):
     cuts = data.draw(st.lists(st.integers(0, len(text)), max_size=12))
     thought, words, message = read(text, style, cuts, thinking)
@@ -53,6 +56,7 @@ def test_pieces_together_are_the_message(text, style, thinking, data):
 @pytest.mark.parametrize(("style", "text"), [
     (SIGNATURE, 'Look: <tool_call>f{"a": 1}</tool_call>'),
     (TAGGED, 'Look: <tool_call>{"name": "f", "arguments": {"a": 1}}</tool_call>'),
+    (XML, "Look: <tool_call>\n<function=f>\n<parameter=a>\n1\n</parameter>\n</function>\n</tool_call>"),
     (BARE, '{"name": "f", "parameters": {"a": 1}}'),
 ])  # fmt: skip
 def test_no_character_of_a_call_is_told_as_words(style, text):

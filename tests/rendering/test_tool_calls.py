@@ -9,8 +9,11 @@ from hypothesis import strategies as st
 from journeyman.engines.vllm_tools import read_calls
 from journeyman.rendering.chat import TOOL_TEMPLATE
 from journeyman.rendering.tool_calls import CallStyle, style_of
+from tests.rendering.models import TEMPLATES
 
 SIGNATURE, TAGGED, BARE = CallStyle("signature"), CallStyle("tagged"), CallStyle("bare")
+F = {"f": None}
+"""The only tool that is offered."""
 
 
 def read_reply(text):
@@ -147,7 +150,7 @@ def test_a_call_is_written_as_it_is_read():
     "text", ['{"name": "f"} and words', 'words {"name": "f"}', '{"name": "g"}', "{", '[{"name": "f"}]', "{}", "x"]
 )
 def test_bare_calls_are_all_that_there_is_and_of_a_tool_that_there_is(text):
-    message = BARE.read(text, {"f"})
+    message = BARE.read(text, F)
     assert (message.content, message.tool_calls) == (text, None)
 
 
@@ -167,7 +170,7 @@ def test_a_marker_inside_of_a_string_neither_ends_a_call_nor_opens_another(said)
     arguments = json.dumps({"text": said})
     for style in (SIGNATURE, TAGGED):
         before, after = style.around("note")
-        message = style.read(f"Well. {before}{arguments}{after} Bye.", {"note", "delete_all"})
+        message = style.read(f"Well. {before}{arguments}{after} Bye.", {"note": None, "delete_all": None})
         assert [(call.function.name, call.function.arguments) for call in message.tool_calls] == [("note", arguments)]
         assert message.content == "Well.  Bye."
         assert read_calls(f"{before}{arguments}{after}")[1] == ([("note", arguments)] if style == SIGNATURE else [])
@@ -176,8 +179,8 @@ def test_a_marker_inside_of_a_string_neither_ends_a_call_nor_opens_another(said)
 def test_a_tool_that_was_not_offered_is_not_called():
     for style in (SIGNATURE, TAGGED, BARE):
         before, after = style.around("delete_all")
-        assert style.read(f"{before}{{}}{after}", {"note"}).content == f"{before}{{}}{after}"
-        assert style.read(f"{before}{{}}{after}", {"note"}).tool_calls is None
+        assert style.read(f"{before}{{}}{after}", {"note": None}).content == f"{before}{{}}{after}"
+        assert style.read(f"{before}{{}}{after}", {"note": None}).tool_calls is None
 
 
 PIECES = st.sampled_from(
@@ -187,7 +190,7 @@ PIECES = st.sampled_from(
 
 @given(st.lists(PIECES, max_size=14).map("".join))
 def test_vllm_reads_the_calls_that_we_read(text):
-    message = SIGNATURE.read(text, {"f"})
+    message = SIGNATURE.read(text, F)
     assert read_calls(text, {"f"}) == (message.text, calls_of(message))
 
 
@@ -208,5 +211,6 @@ QWEN = """{{- "return a json object within <tool_call></tool_call> XML tags:\\n<
 def test_the_style_is_known_by_the_template():
     assert style_of(TOOL_TEMPLATE.read_text()) == SIGNATURE
     assert style_of(QWEN) == TAGGED
+    assert style_of((TEMPLATES / "qwen3-coder.jinja").read_text()) == CallStyle("xml")
     assert style_of("{{ messages }}") == TAGGED
     assert style_of(LLAMA) == style_of("{{ '<|python_tag|>' }}") == BARE

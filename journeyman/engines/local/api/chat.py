@@ -21,7 +21,7 @@ from journeyman.records import new_id
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.reasoning import opens_thought
 from journeyman.rendering.reply import ReplyReader
-from journeyman.rendering.tool_calls import style_of
+from journeyman.rendering.tool_calls import offered_of, style_of
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class ChatRoute:
         thinking = opens_thought(rendered.text)
         constraints = await self._constraints(body, tokenizer, thinking)
         style = style_of(tokenizer.template.text) if body.offered else None
-        names = {tool.function.name for tool in body.callable}
+        callable = offered_of(body.callable)
         id, deadline = id or new_id(), body.deadline
         requests = [
             Request(
@@ -79,7 +79,7 @@ class ChatRoute:
             for index in range(body.n)
         ]  # fmt: skip
         ongoing.submit(served.scheduler, requests)
-        return ChatCall(body, ongoing, [ReplyReader(style, names, thinking=thinking) for _ in requests])
+        return ChatCall(body, ongoing, [ReplyReader(style, callable, thinking=thinking) for _ in requests])
 
     async def _constraints(self, body: ChatBody, tokenizer: ChatTokenizer, thinking: bool) -> list[Constraint | None]:
         """What keeps each choice to the form that was asked for; None where any reply will do."""

@@ -64,8 +64,9 @@ def _refusal(error: str, grammar: str) -> str:
     reason = _LISTING.split(error, maxsplit=1)[0]
     place = _PLACE.match(reason)
     rule = grammar.splitlines()[int(place["line"]) - 1].partition(":")[0] if place else ""
-    number = rule.removeprefix("arguments_")
-    field = f"tools.{number}.function.parameters" if rule != number else "response_format"
+    of_arguments = rule.removeprefix("arguments_")
+    number = of_arguments.partition("_")[0]
+    field = f"tools.{number}.function.parameters" if rule != of_arguments else "response_format"
     reason = " ".join(reason[place.end() if place else 0 :].split())
     return f"{field}: this schema cannot be enforced: {reason}; change it, or leave it out"
 

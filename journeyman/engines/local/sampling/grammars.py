@@ -3,20 +3,21 @@
 A call is written in the model's own style, so what is forced is what the model has learned to write.
 """
 
-import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from journeyman.engines.local.sampling.lark import json_of, quoted
+from journeyman.engines.local.sampling.xml_arguments import any_arguments, arguments_of
 from journeyman.errors import InvalidInput
 from journeyman.records import Function, Tool
 from journeyman.rendering.tool_calls import CLOSING, OPENING, CallStyle
 
 ANY_OBJECT: dict[str, Any] = {"type": "object"}
-_INDENTED, _ON_ONE_LINE = r"(\n {0,40}| )", " "
-"""What may stand between the parts of JSON, in answers and in calls. Without a bound, a model that is unsure writes
-spaces until it is cut."""
+_INDENTED = r"(\n {0,40}| )"
+"""What may stand between the parts of an answer's JSON; of a call's it is one space. Without a bound, a model that is
+unsure writes spaces until it is cut."""
 _MARKERS = re.compile(f"({OPENING}|{CLOSING})")
 
 Single = Callable[[str], int | None]
@@ -44,7 +45,7 @@ def reply_grammar(single: Single, answer: dict[str, Any] | None, calls: Calls | 
     if calls is not None:
         rules += _calls(single, calls)
     if answer is not None:
-        rules.append(f"answer: {_json(answer, 'response_format', _INDENTED)}")
+        rules.append(f"answer: {json_of(answer, 'response_format', _INDENTED)}")
         start = "answer" if calls is None else "calls" if calls.forced else "answer | calls"
     elif calls is None or calls.forced:
         start = "calls"
@@ -66,14 +67,22 @@ def _calls(single: Single, calls: Calls) -> list[str]:
         ending = f"arguments_{number} {_literal(single, after)}"
         heads.append(f"{_literal(single, before)} {ending}")
         rests.append(f"{_literal(single, before.removeprefix(calls.style.opening))} {ending}")
-        schema = _parameters(tool.function, number) if calls.forced or _is_strict(tool.function) else ANY_OBJECT
-        rules.append(f"arguments_{number}: {_json(schema, f'tools.{number}.function.parameters', _ON_ONE_LINE)}")
+        schema = _parameters(tool.function, number) if calls.forced or _is_strict(tool.function) else None
+        rules += _arguments(calls.style, number, schema)
     several = calls.many and bool(calls.style.opening)
     rules.append("calls: call" + (r' ("\n"? call)*' if several else ""))
     rules.append("call: " + " | ".join(heads))
     if not calls.forced and calls.style.opening:
         rules.append("after_lead: " + " | ".join(rests))
-    return rules
+    return list(dict.fromkeys(rules))
+
+
+def _arguments(style: CallStyle, number: int, schema: dict[str, Any] | None) -> list[str]:
+    """The rules of one tool's arguments, which are of the schema, or any (None)."""
+    rule, field = f"arguments_{number}", f"tools.{number}.function.parameters"
+    if style.name == "xml":
+        return any_arguments(rule) if schema is None else arguments_of(rule, schema, field)
+    return [f"{rule}: {json_of(schema or ANY_OBJECT, field)}"]
 
 
 def _words(single: Single) -> list[str]:
@@ -81,7 +90,7 @@ def _words(single: Single) -> list[str]:
         return [f"lead: TEXT {OPENING}", r"TEXT: /(.|\n)*/", r"PLAIN: /(.|\n)*/"]
     written = re.escape(OPENING)
     return [
-        f"lead[lazy]: TEXT {_quoted(OPENING)}",
+        f"lead[lazy]: TEXT {quoted(OPENING)}",
         r"TEXT: /(.|\n)*/",
         rf"PLAIN: /(.|\n)*/ & ~/(.|\n)*{written}(.|\n)*/",
     ]
@@ -93,28 +102,13 @@ def _literal(single: Single, text: str) -> str:
     plain = ""
     for part in _MARKERS.split(text):
         if _MARKERS.fullmatch(part) and single(part) is not None:
-            parts += [_quoted(plain)] if plain else []
+            parts += [quoted(plain)] if plain else []
             parts.append(part)
             plain = ""
         else:
             plain += part
-    parts += [_quoted(plain)] if plain else []
+    parts += [quoted(plain)] if plain else []
     return " ".join(parts)
-
-
-def _quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)
-
-
-def _json(schema: dict[str, Any], where: str, space: str) -> str:
-    if "x-guidance" in schema:
-        raise InvalidInput(f"{where}: x-guidance is no part of JSON Schema; leave it out")
-    written = json.dumps(schema | {"x-guidance": {"whitespace_pattern": space}}, ensure_ascii=False)
-    try:
-        written.encode()
-    except UnicodeEncodeError as error:
-        raise InvalidInput(f"{where}: it holds half a character (a lone surrogate): {error.reason}") from error
-    return f"%json {written}"
 
 
 def _is_strict(function: Function) -> bool:

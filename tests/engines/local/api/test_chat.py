@@ -10,6 +10,9 @@ from tokenizers import AddedToken, Tokenizer
 from journeyman.engines.local.request import Request
 from journeyman.records import Message
 from journeyman.rendering.chat import ChatTokenizer
+from tests.engines.local.api.conftest import serving
+from tests.rendering.models import TEMPLATES
+from tests.tiny import write_model
 
 HELLO = [{"role": "user", "content": "hello, world!"}]
 SCHEMA = {
@@ -254,6 +257,39 @@ def thinker(served, tiny, loras, tmp_path):
     assert served.post("/v1/load_lora_adapter", sent)[0] == 200
     yield "thinker"
     served.post("/v1/unload_lora_adapter", {"lora_name": "thinker"})
+
+
+@pytest.fixture(scope="module")
+def coder(tmp_path_factory):
+    """A client of a model that calls tools as Qwen3-Coder does."""
+    folder = write_model(tmp_path_factory.mktemp("coder") / "model", max_position_embeddings=2048)
+    shutil.copy(TEMPLATES / "qwen3-coder.jinja", folder / "chat_template.jinja")
+    with serving(folder) as served, served.client as client:
+        yield client.chat.completions
+
+
+@pytest.mark.parametrize("stream", [False, True], ids=["whole", "stream"])
+@pytest.mark.parametrize("forced", [False, True], ids=["said", "forced"])
+def test_calls_whose_arguments_are_elements(coder, say, stream, forced):
+    arguments = {"tools": [PAINT, NOW], "max_tokens": 400, "stream": stream}
+    if forced:
+        arguments |= {"tool_choice": {"type": "function", "function": {"name": "paint"}}, "temperature": 1, "seed": 3}
+    else:
+        elements = "<parameter=shade>\nlight\n</parameter>\n<parameter=on>\nTrue\n</parameter>\n"
+        say(f"Let me look.\n<tool_call>\n<function=paint>\n{elements}</function>\n</tool_call>")
+    answer = coder.create(model="tiny", messages=HELLO, **arguments)
+    if stream:
+        found = joined(answer)
+        words, calls, finish = found["words"], found["calls"], found["finish"]
+    else:
+        choice = answer.choices[0]
+        words, calls, finish = choice.message.content or "", choice.message.tool_calls, choice.finish_reason
+    assert (words.strip(), finish) == ("" if forced else "Let me look.", "tool_calls")
+    for call in calls:
+        read = json.loads(call.function.arguments)
+        assert call.function.name == "paint"
+        assert (read["shade"] in ("light", "dark"), type(read["on"])) == (True, bool)
+    assert forced or calls[0].function.arguments == '{"shade": "light", "on": true}'
 
 
 def test_a_thought_that_the_template_begins_goes_on_in_the_reply(create, say, thinker):

@@ -14,7 +14,7 @@ from journeyman.engines.local.sampling.sampler import Sampler, sample
 from journeyman.errors import InvalidInput, JourneymanError
 from journeyman.records import Tool
 from journeyman.rendering.chat import ChatTokenizer
-from journeyman.rendering.tool_calls import CallStyle
+from journeyman.rendering.tool_calls import CallStyle, offered_of
 
 SHADE = {"type": "string", "enum": ["light", 'dark "grün"']}
 SCHEMA = {
@@ -26,6 +26,7 @@ SCHEMA = {
 PAINT = Tool.model_validate({"function": {"name": "paint", "parameters": SCHEMA}})
 NOW = Tool.model_validate({"function": {"name": "now"}})
 STYLES = [CallStyle("signature"), CallStyle("tagged"), CallStyle("bare")]
+XML = CallStyle("xml")
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +88,7 @@ def test_any_json_object(tokenizer, grammars):
         assert isinstance(json.loads(written(tokenizer, grammars.constraint(grammar), seed, favoured='"}1')), dict)
 
 
-@pytest.mark.parametrize("style", STYLES, ids=lambda style: style.name)
+@pytest.mark.parametrize("style", [*STYLES, XML], ids=lambda style: style.name)
 @pytest.mark.parametrize("many", [True, False])
 def test_forced_calls_are_read_back_in_every_style(tokenizer, marked, style, many):
     for each in (tokenizer, marked):
@@ -95,7 +96,8 @@ def test_forced_calls_are_read_back_in_every_style(tokenizer, marked, style, man
         grammar = reply_grammar(grammars.single, None, Calls(style, [PAINT, NOW], forced=True, many=many))
         counts = set()
         for seed in range(15):
-            message = style.read(written(each, grammars.constraint(grammar), seed))
+            text = written(each, grammars.constraint(grammar), seed, most=3000)
+            message = style.read(text, offered_of([PAINT, NOW]))
             assert not message.text.strip()
             counts.add(len(message.tool_calls))
             for call in message.tool_calls:
@@ -229,3 +231,93 @@ def test_logits_may_be_wider_or_narrower_than_the_vocabulary(tokenizer, grammars
         constraint.mask(scores)
         assert torch.isfinite(scores).any()
         assert not torch.isfinite(scores[tokenizer.tokenizer.get_vocab_size() :]).any()
+
+
+def elements(**values):
+    return "".join(f"<parameter={name}>\n{value}\n</parameter>\n" for name, value in values.items())
+
+
+def xml(function, written):
+    before, after = XML.around(function)
+    return before + written + after
+
+
+def test_xml_arguments_are_of_their_schema(tokenizer, marked):
+    for each in (tokenizer, marked):
+        grammars = Grammars(each)
+        grammar = reply_grammar(grammars.single, None, Calls(XML, [PAINT, NOW], forced=True, many=False))
+
+        def fits(text, grammars=grammars, grammar=grammar, each=each):
+            return accepts(each, grammars.constraint(grammar), text)
+
+        assert fits(xml("paint", elements(shade="light", cents=5)))
+        assert fits(xml("paint", elements(shade='dark "grün"', cents=99)))
+        assert fits(xml("now", ""))
+        assert not fits(xml("paint", elements(shade="grey", cents=5)))
+        assert not fits(xml("paint", elements(shade="light", cents=100)))
+        assert not fits(xml("paint", elements(shade="light")))
+        assert not fits(xml("now", elements(any="thing")))
+        assert not fits("words")
+
+
+def test_text_in_xml_arguments_is_free_within_its_length_and_speaks_of_no_marker(tokenizer, grammars):
+    properties = {
+        "text": {"type": "string", "maxLength": 30},
+        "note": {"anyOf": [{"type": "string"}, {"type": "null"}]},
+        "point": {"$ref": "#/$defs/Point"},
+    }
+    parameters = {
+        "properties": properties,
+        "required": ["text"],
+        "$defs": {"Point": {"type": "object", "properties": {"x": {"type": "integer"}}, "additionalProperties": False}},
+    }
+    tool = Tool.model_validate({"function": {"name": "write", "parameters": parameters}})
+    grammar = reply_grammar(grammars.single, None, Calls(XML, [tool], forced=True))
+
+    def fits(**values):
+        text = xml("write", elements(**values))
+        if not accepts(tokenizer, grammars.constraint(grammar), text):
+            return False
+        assert XML.read(text, offered_of([tool])).tool_calls, "what is forced can be read"
+        return True
+
+    for text in ("", "a", "\n", "x" * 30, "<b>", "</p>", "<functional>"):
+        assert fits(text=text)
+    assert not fits(text="x" * 31)
+    assert not fits(text="</parameter>")
+    assert not fits(text="<function=f>")
+    assert fits(text="a", note="null", point='{"x": 1}')
+    assert fits(text="a", point="{}")
+    assert not fits(text="a", point='{"y": 1}')
+    assert not fits(point="{}")
+
+
+def test_one_xml_call_beside_free_words(tokenizer, marked):
+    for each in (tokenizer, marked):
+        grammars = Grammars(each)
+        grammar = reply_grammar(grammars.single, None, Calls(XML, [NOW], many=False))
+        one = xml("now", elements(any="thing at all", more=1))
+        assert accepts(each, grammars.constraint(grammar), f"words {one} words")
+        assert accepts(each, grammars.constraint(grammar), xml("now", ""))
+        assert not accepts(each, grammars.constraint(grammar), one + one)
+        assert not accepts(each, grammars.constraint(grammar), xml("now", "words"))
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"properties": {"a": {"type": "string", "pattern": "x"}}},
+        {"properties": {"a": {"type": "string", "minLength": 5, "maxLength": 2}}},
+        {"properties": {"a": {"enum": ["a", 1]}}},
+        {"properties": {"a": {"anyOf": [{"type": "string"}, {"type": "integer", "minimum": 0}]}}},
+        {"properties": {"a": {"$ref": "#/nowhere"}}},
+        {"properties": {"a": {"type": "integer", "multipleOf": "x"}}},
+        {"properties": {"a>": {"type": "string"}}},
+        {"anyOf": [{"required": ["a"]}]},
+    ],
+    ids=str,
+)
+def test_what_xml_arguments_cannot_enforce_is_refused(grammars, changed):
+    wrong = Tool.model_validate({"function": {"name": "f", "parameters": {"type": "object", **changed}}})
+    with pytest.raises(InvalidInput, match=r"tools\.0\.function\.parameters: this schema cannot be enforced: ."):
+        grammars.constraint(reply_grammar(grammars.single, None, Calls(XML, [wrong], forced=True)))

@@ -1,5 +1,6 @@
 """Feedback from the program itself: it goes into the spool behind the calls that it is about."""
 
+import math
 from pathlib import Path
 from typing import Any
 
@@ -27,13 +28,16 @@ def feedback(
 
     `name` is what was looked at (`success`), `value` its score, `correction` the reply that should have been given.
     Without any of `session`, `exchange_id` and `external_id` it is about the session that the running code is in. It
-    raises ValueError where there is none; whether it could be kept is the result.
+    raises ValueError where there is none, and for a value that is no finite number; whether it could be kept is the
+    result.
     """
     inside = scope.current()
     if session is None and exchange_id is None and external_id is None:
         session = inside.session if inside is not None else None
         if session is None:
             raise ValueError("say what the feedback is about: session=…, exchange_id=… or external_id=…")
+    if value is not None and not math.isfinite(value):
+        raise ValueError(f"value: {value} compares with no other score; give a finite number, or leave it out")
     if isinstance(correction, str):
         correction = {"role": "assistant", "content": correction}
     said = Feedback(

@@ -23,7 +23,7 @@ class Row(Frozen):
     tools: tuple[Tool, ...] = ()
     rejected: tuple[Message, ...] | None = None
     label: bool | None = None
-    score: float | None = None
+    score: float | None = Field(None, allow_inf_nan=False)
     split: Split = "train"
     conversation: str
     source: str

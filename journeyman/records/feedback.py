@@ -21,7 +21,7 @@ class Feedback(Record):
     external_id: str | None = None
     turn: int | None = Field(None, ge=0)
     name: str
-    value: float | None = None
+    value: float | None = Field(None, allow_inf_nan=False)
     label: str | None = None
     reason: str = ""
     correction: Message | None = None

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -54,6 +55,37 @@ def test_broken_rows_are_reported_and_the_good_are_kept(store, tmp_path):
     assert str(report.problems[0]).startswith("rows.jsonl, line 2: is not JSON")
     assert str(report.problems[1]) == "rows.jsonl, line 3: has no list of messages"
     assert store.count(Exchange) == {"": 2}
+
+
+TALK = chat(0)["messages"]
+SCORED = {
+    "art": lambda score: {"messages_and_choices": TALK, "reward": score, "metrics": {"turns": 1}},
+    "openpipe": lambda score: {"messages": TALK, "criteria": {"tone": {"score": score}}},
+    "helicone": lambda score: {
+        "request_id": f"r-{score}", "request_body": {"messages": TALK[:1]},
+        "response_body": {"choices": [{"index": 0, "message": TALK[1]}]}, "scores": {"tone": score},
+    },
+    "tensorzero": lambda score: {"metric_name": "tone", "target_id": "t", "id": f"i-{score}", "value": score},
+    "langfuse": lambda score: {"id": f"z-{score}", "name": "tone", "value": score, "traceId": "t"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("format", SCORED)
+def test_a_score_that_is_no_number_is_refused_by_its_line_and_the_others_are_kept(store, tmp_path, format):
+    row = SCORED[format]
+    scores = [0.5, float("nan"), float("inf"), -1e9, float("-inf")]
+    report = import_files(store, format, [written(tmp_path, [row(score) for score in scores])])
+    assert [problem.line for problem in report.problems] == [2, 3, 5]
+    assert all(re.search(r"has the score \w+ = (nan|-?inf)", problem.reason) for problem in report.problems)
+    kept = [each.value for each in store.find(Feedback) if each.name in ("reward", "tone")]
+    assert sorted(kept) == [-1e9, 0.5]
+
+
+def test_a_nan_that_is_no_score_does_no_harm(store, tmp_path):
+    row = {**chat(0), "temperature": float("nan"), "metadata": {"x": float("nan"), "y": "1"}}
+    assert import_files(store, "openpipe", [written(tmp_path, [row])]).exchanges == 1
+    (made,) = store.find(Exchange)
+    assert made.tags == {"y": "1"}
 
 
 def test_without_a_store_nothing_is_stored(tmp_path):

@@ -163,6 +163,9 @@ def test_feedback(home: Path):
         assert journeyman.feedback("tone", label="rude", correction="Good day.", turn=2)
     with pytest.raises(ValueError, match="what the feedback is about"):
         journeyman.feedback("success", 1.0)
+    for value in (float("nan"), float("inf")):
+        with pytest.raises(ValueError, match=r"value: (nan|inf) compares with no other score"):
+            journeyman.feedback("success", value, exchange_id="e")
     from journeyman.capture.feedback import handle_feedback
 
     first, second = (handle_feedback(about, body)[0] for what, about, body in records(home) if what == "feedback")

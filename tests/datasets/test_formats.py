@@ -44,6 +44,15 @@ CALL = {
 RESULT = {"role": "tool", "tool_call_id": "1", "content": "ok"}
 
 
+@pytest.mark.parametrize("written", ["NaN", "Infinity", "-Infinity", '"nan"', "1e999"])
+def test_a_score_that_is_no_number_is_refused_by_its_line(tmp_path, written):
+    good = json.dumps(talk(ASK, SAY, score=0.5))
+    bad = good.replace("0.5", written)
+    path = lines(tmp_path / "in.jsonl", f"{good}\n{bad}\n{good}\n".encode())
+    with pytest.raises(InvalidInput, match=r"1 of 3 rows .* nothing was imported:\n  line 2: score: .*finite number"):
+        import_rows(path)
+
+
 def test_what_is_exported_can_be_imported_unchanged(tmp_path):
     path = tmp_path / "deep" / "rows.jsonl"
     export_rows([ROW, ROW], path)

@@ -23,8 +23,8 @@ from journeyman.capture.imports.rows import (
     feedback,
     list_of,
     nested,
-    number,
     object_of,
+    score,
     tags,
     text,
 )
@@ -50,9 +50,9 @@ def _trajectory(row: Json, origin: Origin, group: dict[str, str]) -> Iterator[Im
         yield from _history(other, origin, told, number_)
     scores = {"reward": row.get("reward"), **object_of(row.get("metrics"))}
     for name, value in scores.items():
-        score = number(value)
-        if score is not None:
-            yield feedback(origin, name or "metric", session=session, value=score)
+        found = score(name, value)
+        if found is not None:
+            yield feedback(origin, name or "metric", session=session, value=found)
 
 
 def _history(row: Json, origin: Origin, told: Call, number_: int) -> Iterator[Imported]:

@@ -20,6 +20,7 @@ from journeyman.capture.imports.rows import (
     moment,
     number,
     object_of,
+    score,
     seconds,
     tags,
     text,
@@ -62,7 +63,7 @@ def read_row(row: Json, origin: Origin) -> list[Imported]:
     scores = {"rating": row.get("feedback_rating"), **object_of(row.get("scores"))}
     at = moment(row.get("feedback_created_at"))
     for name, value in scores.items():
-        score = {"true": 1.0, "false": 0.0}.get(str(value).lower(), number(value))
-        if score is not None:
-            found.append(feedback(origin, name or "score", exchange_id=id, value=score, at=at))
+        given = score(name, value)
+        if given is not None:
+            found.append(feedback(origin, name or "score", exchange_id=id, value=given, at=at))
     return found

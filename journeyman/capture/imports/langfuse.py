@@ -31,6 +31,7 @@ from journeyman.capture.imports.rows import (
     nested,
     number,
     object_of,
+    score,
     tags,
     text,
     whole,
@@ -170,11 +171,13 @@ def _score(row: Json, origin: Origin, trace: Json | None = None) -> list[Importe
     if about is None and session is None:
         raise InvalidInput("is a score of nothing: it has no observationId, traceId or sessionId")
     label = text(_at(row, "stringValue")) or (row["value"] if isinstance(row.get("value"), str) else None)
-    value = number(row.get("value"))
+    name, given = text(row.get("name")) or "score", row.get("value")
+    # Text may be a number in a table's cell, or a category such as `nan`.
+    value = number(given) if isinstance(given, str) else score(name, given)
     is_correction = str(_at(row, "dataType")).upper() == "CORRECTION"
     made = feedback(
         origin,
-        text(row.get("name")) or "score",
+        name,
         exchange_id=None if about is None else origin.id("observation", about),
         session=session if about is None else None,
         value=None if is_correction else value,

@@ -22,6 +22,7 @@ from journeyman.capture.imports.rows import (
     nested,
     number,
     object_of,
+    score,
     tags,
     text,
     whole,
@@ -41,9 +42,9 @@ def read_row(row: Json, origin: Origin) -> list[Imported]:
         found.append(feedback(origin, "preference", exchange_id=made.id, correction=better))
     for name, judged in object_of(row.get("criteria") or row.get("criteria_results")).items():
         verdict = judged if isinstance(judged, dict) else {"score": judged}
-        score, said = number(verdict.get("score")), text(verdict.get("explanation")) or ""
-        if score is not None:
-            found.append(feedback(origin, name or "criterion", exchange_id=made.id, value=score, reason=said))
+        given, said = score(name, verdict.get("score")), text(verdict.get("explanation")) or ""
+        if given is not None:
+            found.append(feedback(origin, name or "criterion", exchange_id=made.id, value=given, reason=said))
     return found
 
 

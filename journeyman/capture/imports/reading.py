@@ -1,7 +1,8 @@
 """Reads the rows of an export file one by one, whatever it is packed in, in bounded memory.
 
 Taken: JSON lines, a JSON array, a single pretty-printed object, CSV with a header; each plain, gzipped or zstd. A byte
-order mark, CRLF line ends, bytes that are no UTF-8, NaN and half surrogate pairs do no harm.
+order mark, CRLF line ends, bytes that are no UTF-8, NaN and half surrogate pairs do no harm (a NaN stays one: what
+it means is its format's to say).
 """
 
 import csv
@@ -216,8 +217,6 @@ def _without_zeros(lines: Iterator[str]) -> Iterator[str]:
 def _sound(value: Any) -> Any:
     if isinstance(value, str):
         return _SURROGATE.sub("\ufffd", value)
-    if isinstance(value, float):
-        return value if value - value == 0 else None
     if isinstance(value, dict):
         return {_SURROGATE.sub("\ufffd", name): _sound(each) for name, each in value.items()}
     if isinstance(value, list):

@@ -5,6 +5,7 @@ An id follows from the row's own id, or else from what the row says, so that a r
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, get_args
@@ -207,7 +208,7 @@ def text(value: Any) -> str | None:
     """Text or a number as text; None for everything else, and for what is empty."""
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return None
-    return str(value) or None
+    return None if isinstance(value, float) and not math.isfinite(value) else str(value) or None
 
 
 def number(value: Any) -> float | None:
@@ -219,6 +220,30 @@ def number(value: Any) -> float | None:
     except (ValueError, OverflowError):
         return None
     return found if found is not None and found - found == 0 else None
+
+
+def score(name: str, value: Any) -> float | None:
+    """The score of that name, true and false as 1 and 0; None where none is given, as text or otherwise.
+
+    InvalidInput for NaN and infinities: such a score compares with no other, and training on it learns nothing.
+    """
+    if isinstance(value, str) and value.lower() in ("true", "false"):
+        return float(value.lower() == "true")
+    found = number(value)
+    if found is None and _is_beyond_numbers(value):
+        raise InvalidInput(
+            f"has the score {name} = {str(value)[:40]}, which is no finite number; correct it, or drop it"
+        )
+    return found
+
+
+def _is_beyond_numbers(value: Any) -> bool:
+    try:
+        return isinstance(value, int | float | str) and not math.isfinite(float(value))
+    except ValueError:
+        return False
+    except OverflowError:
+        return True
 
 
 def whole(value: Any) -> int | None:

@@ -31,6 +31,7 @@ from journeyman.capture.imports.rows import (
     nested,
     number,
     object_of,
+    score,
     seconds,
     tags,
     text,
@@ -101,7 +102,7 @@ def _feedback(row: Json, origin: Origin, about: str) -> Imported:
     at = moment(row.get("timestamp")) or _moment_of(text(row.get("id")))
     key = text(row.get("id")) or ""
     if "metric_name" in row:
-        value = {"true": 1.0, "false": 0.0}.get(str(row.get("value")).lower(), number(row.get("value")))
+        value = score(str(row["metric_name"]), row.get("value"))
         if value is None:
             raise InvalidInput(f"has the value {str(row.get('value'))[:40]!r}, which is no number and no boolean")
         # A metric is of an inference or of an episode; only the ids of the inferences tell which.

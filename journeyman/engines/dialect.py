@@ -7,6 +7,7 @@ from typing import Any
 from journeyman.engines.fit import check_fit
 from journeyman.engines.models import TEMPLATE, stored_template
 from journeyman.errors import InvalidInput
+from journeyman.rendering.vocabulary import check_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Dialect:
                 "loaded. Pull the same base model on this machine, under the same name"
             )
         check_fit(name, folder, self.base)
+        check_tokenizer(folder, self.base)
         own = folder / TEMPLATE
         if own.is_file() and own.read_text(encoding="utf-8", errors="replace") != stored_template(self.base):
             raise InvalidInput(

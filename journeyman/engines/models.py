@@ -108,13 +108,13 @@ def list_models(settings: Settings, *, verify: bool = False) -> list[Model]:
 
 
 def check_model(folder: Path, *, verify: bool = False) -> Manifest | None:
-    """ModelFileBroken unless the weights are there and whole: by their sizes, with `verify` also by their checksums.
+    """ModelFileBroken unless the model is there and whole: by its files' sizes, with `verify` also by their checksums.
 
-    A folder that was not pulled has no manifest to compare with: only the presence of its files is looked at.
+    A folder that was not pulled has no manifest to compare with: there its weights must be present and its settings
+    and tokenizer be readable.
     """
     if not (folder / MANIFEST).is_file():
-        if not any(folder.glob("*.safetensors")):
-            raise ModelFileBroken(f"{folder.name}: there are no weights (*.safetensors) in {folder}")
+        _check_unsealed(folder)
         return None
     manifest = _read_manifest(folder)
     for name, seal in manifest.files.items():
@@ -122,6 +122,14 @@ def check_model(folder: Path, *, verify: bool = False) -> Manifest | None:
         if problem:
             raise ModelFileBroken(f"{folder.name}: {name} {problem}; pull it again: {manifest.again}")
     return manifest
+
+
+def way_out(folder: Path) -> str:
+    """What to do about a model folder in which something is broken: a command, if it was pulled."""
+    try:
+        return f"pull it again: {Manifest.model_validate_json((folder / MANIFEST).read_bytes()).again}"
+    except (OSError, ValidationError):
+        return "take the files again from where the model came from"
 
 
 def seal_model(folder: Path, *, source: str, license: str | None, again: str) -> Manifest:
@@ -192,6 +200,32 @@ def _read_manifest(folder: Path) -> Manifest:
         return Manifest.model_validate_json((folder / MANIFEST).read_bytes())
     except ValidationError as error:
         raise ModelFileBroken(f"{folder.name}: {MANIFEST} is damaged; {_pull_again(folder.name)}") from error
+
+
+def _check_unsealed(folder: Path) -> None:
+    if not folder.is_dir():
+        raise ModelFileBroken(f"{folder.name}: there is no folder {folder}; give one that holds a Hugging Face model")
+    for name in ("config.json", "tokenizer.json"):
+        problem = _unreadable(folder / name)
+        if problem:
+            raise ModelFileBroken(f"{folder.name}: {name} {problem}; {way_out(folder)}")
+    if not any(folder.glob("*.safetensors")):
+        pickled = next((file.name for kind in ("*.bin", "*.pt", "*.pth") for file in folder.glob(kind)), None)
+        why = f"; {pickled} is a pickle file, which may run any program when it is read" if pickled else ""
+        raise ModelFileBroken(
+            f"{folder.name}: there are no weights (*.safetensors) in {folder}{why}. Take the model in safetensors"
+        )
+
+
+def _unreadable(file: Path) -> str | None:
+    """What is wrong with a file that must hold a JSON object, if anything is."""
+    try:
+        found = json.loads(file.read_bytes())
+    except OSError:
+        return "is missing"
+    except ValueError as error:
+        return f"is truncated or damaged ({error})"
+    return None if isinstance(found, dict) else "is damaged: it holds no JSON object"
 
 
 def _difference(file: Path, seal: FileSeal, verify: bool) -> str | None:

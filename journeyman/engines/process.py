@@ -15,6 +15,8 @@ from journeyman.engines.dialect import LOCAL, SERVING_ONLY, Dialect
 from journeyman.errors import InvalidInput, UpstreamFailed
 
 _LOG_LINES = 15
+_REFUSED = 2
+"""The exit status of a child that could not use what it was given, and said so in its last line."""
 _LONGEST_LINE = 16 << 20
 """Bytes of a line of the child's output: a library may print a whole configuration in one."""
 _OURS = {
@@ -56,6 +58,8 @@ class EngineProcess:
         self.command, self._environment = tuple(command), environment
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._process: Process | None = None
+        self._begins = 0
+        """Where in the log the child that runs now has begun."""
         self._drain: asyncio.Task[None] | None = None
 
     @classmethod
@@ -89,6 +93,7 @@ class EngineProcess:
         """Start the child and wait until it serves. UpstreamFailed, with its last words, when it does not."""
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            self._begins = log.tell()
             # A session of its own: Ctrl-C in the terminal reaches us alone, and we end the engine after the last call.
             self._process = await asyncio.create_subprocess_exec(
                 *self.command, stdin=PIPE, stdout=PIPE, stderr=log, start_new_session=True, env=self._environment,
@@ -166,6 +171,9 @@ class EngineProcess:
                 return url
             self._write(line)
         status = await process.wait()
+        said = self._said()
+        if status == _REFUSED and said:
+            raise UpstreamFailed(f"the engine of {self.name} did not start: {said[-1]}. Its log is {self.log}")
         raise UpstreamFailed(
             f"the engine of {self.name} ended (exit status {status}) before it was ready. {self._last_words()}"
         )
@@ -180,9 +188,14 @@ class EngineProcess:
         with self.log.open("ab") as log:
             log.write(output)
 
+    def _said(self) -> list[str]:
+        """The lines that this child wrote; the log keeps those of earlier ones, too."""
+        with self.log.open("rb") as log:
+            log.seek(self._begins)
+            return log.read().decode(errors="replace").splitlines()
+
     def _last_words(self) -> str:
-        lines = self.log.read_text(errors="replace").splitlines()[-_LOG_LINES:]
-        said = "\n".join(f"    {line}" for line in lines) or "    (nothing)"
+        said = "\n".join(f"    {line}" for line in self._said()[-_LOG_LINES:]) or "    (nothing)"
         return f"Its log is {self.log}; the last lines:\n{said}"
 
     async def _ended(self, process: Process) -> None:

@@ -18,7 +18,7 @@ from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.records import Message, Tool
 from journeyman.rendering.reasoning import CLOSING, OPENING
 from journeyman.rendering.seams import Rendered, Spellings, texts_in, unused_mark, without_marks
-from journeyman.rendering.vocabulary import MARKERS, Encoded, Vocabulary
+from journeyman.rendering.vocabulary import MARKERS, Encoded, Vocabulary, check_tokenizer
 
 TEMPLATE_FILE = "chat_template.jinja"
 TOOL_TEMPLATE = Path(__file__).parent / "templates" / "smollm2-tools.jinja"
@@ -113,7 +113,11 @@ class ChatTokenizer:
         self.template = template or read_template(folder)
 
     def for_adapter(self, folder: Path) -> "ChatTokenizer":
-        """The same tokenizer under the template that the adapter in `folder` learned with, if it brings one."""
+        """The same tokenizer under the template that the adapter in `folder` learned with, if it brings one.
+
+        InvalidInput when it learned under a tokenizer with other ids.
+        """
+        check_tokenizer(folder, self.folder)
         path = folder / TEMPLATE_FILE
         if not path.is_file() or (text := _read_text(path)) == self.template.text:
             return self
@@ -206,10 +210,14 @@ def _read_json(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        found: dict[str, Any] = json.loads(path.read_text())
+        found = json.loads(path.read_bytes())
     except ValueError as error:
-        raise ModelFileBroken(f"{path.parent.name}: {path.name} is damaged ({error}); pull the model again") from error
-    return found
+        raise ModelFileBroken(
+            f"{path.parent.name}: {path.name} is damaged ({error}); take the file again from where the model came from"
+        ) from error
+    if not isinstance(found, dict):
+        raise ModelFileBroken(f"{path.parent.name}: {path.name} is damaged: it holds no JSON object; take it again")
+    return dict(found)
 
 
 class _GenerationBlock(Extension):

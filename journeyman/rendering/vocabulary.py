@@ -18,6 +18,9 @@ MARKERS = frozenset(
 )
 """Tokens by which a model structures its reply: we must see them to read it, even where its file calls them special."""
 
+_FILE = "tokenizer.json"
+_WAY_OUT = "take the file again from where the model came from"
+
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
@@ -32,19 +35,28 @@ class Encoded:
         self.offsets.extend((start + shift, end + shift) for start, end in more.offsets)
 
 
+def check_tokenizer(adapter: Path, base: Path) -> None:
+    """InvalidInput when an adapter's folder brings a tokenizer that has other ids than its base model's.
+
+    Most bring none, or the very file of the base; what was only added, such as a token for padding, does no harm.
+    """
+    own, others = adapter / _FILE, base / _FILE
+    if not own.is_file() or own.read_bytes() == others.read_bytes():
+        return
+    known = _read(base).get_vocab()
+    for token, id in _read(adapter).get_vocab().items():
+        if known.get(token, id) != id:
+            raise InvalidInput(
+                f"the adapter in {adapter.name} learned under another tokenizer than that of {base.name}: in its "
+                f"{_FILE} {token!r} is token {id}, here it is {known[token]}. Use it with the model it was trained on"
+            )
+
+
 class Vocabulary:
     """The tokenizer of a model folder."""
 
     def __init__(self, folder: Path) -> None:
-        path = folder / "tokenizer.json"
-        if not path.is_file():
-            raise ModelFileBroken(f"{folder.name}: tokenizer.json is missing; pull the model again")
-        try:
-            self.tokenizer = _with_exact_controls(Tokenizer.from_file(str(path)))
-        except Exception as error:  # `tokenizers` raises nothing more exact.
-            raise ModelFileBroken(
-                f"{folder.name}: tokenizer.json is damaged ({error}); pull the model again"
-            ) from error
+        self.tokenizer = _with_exact_controls(_read(folder))
         # Some models ship with a length to cut or pad to: a prompt is never cut in silence.
         self.tokenizer.no_truncation()
         self.tokenizer.no_padding()
@@ -55,6 +67,11 @@ class Vocabulary:
         """Control tokens, which never are text."""
         self._added, self._special_ids = frozenset(added), frozenset(self.added[text] for text in self.special)
         self._silent = frozenset(self.added[text] for text in self.special - MARKERS)
+
+    @property
+    def words(self) -> int:
+        """How many tokens the words that it learned take: one more than the greatest of their ids."""
+        return max(self.tokenizer.get_vocab(with_added_tokens=False).values(), default=-1) + 1
 
     def encode(self, rendered: Rendered) -> Encoded:
         """Ids of a text: control tokens are read as such, except across a seam."""
@@ -97,6 +114,16 @@ class Vocabulary:
         """The same tokenizer without the tokens that its file adds; made when it is first needed."""
         written = json.loads(self.tokenizer.to_str())
         return Tokenizer.from_str(json.dumps(written | {"added_tokens": []}))
+
+
+def _read(folder: Path) -> Tokenizer:
+    path = folder / _FILE
+    if not path.is_file():
+        raise ModelFileBroken(f"{folder.name}: {_FILE} is missing; {_WAY_OUT}")
+    try:
+        return Tokenizer.from_file(str(path))
+    except Exception as error:  # `tokenizers` raises nothing more exact.
+        raise ModelFileBroken(f"{folder.name}: {_FILE} is damaged ({error}); {_WAY_OUT}") from error
 
 
 def _with_exact_controls(tokenizer: Tokenizer) -> Tokenizer:

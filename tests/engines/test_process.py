@@ -61,6 +61,20 @@ async def test_a_child_that_ends_early_is_an_error_with_its_last_words(engine):
         await engine("import sys; print('no weights here', file=sys.stderr); sys.exit(3)").start()
 
 
+async def test_a_child_that_refuses_what_it_was_given_is_told_in_its_own_words(engine):
+    code = "import sys; print('a warning', file=sys.stderr); print('no weights here', file=sys.stderr); sys.exit(2)"
+    with pytest.raises(UpstreamFailed, match=r"^the engine of tiny did not start: no weights here\. Its log is \S+$"):
+        await engine(code).start()
+
+
+async def test_the_words_of_an_earlier_child_are_not_told_again(engine):
+    for said in ("first", "second"):
+        with pytest.raises(UpstreamFailed) as failed:
+            await engine(f"import sys; print({said!r}, file=sys.stderr); sys.exit(3)").start()
+    assert "second" in str(failed.value)
+    assert "first" not in str(failed.value)
+
+
 async def test_a_child_that_is_never_ready_is_stopped(engine):
     child = engine("import sys; print('thinking', flush=True); sys.stdin.read()", start_timeout=0.5)
     with pytest.raises(UpstreamFailed, match=r"waited 0\.5 s(.|\n)*thinking"):

@@ -21,6 +21,7 @@ import uvicorn
 from journeyman.engines.local.api.server import EngineServer
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.network.precision import Precision
+from journeyman.engines.models import check_model
 from journeyman.errors import JourneymanError
 
 _SHUTDOWN_SECONDS = 5
@@ -87,6 +88,7 @@ def main() -> None:
     if options.exit_with_stdin:
         threading.Thread(target=_exit_with_stdin, daemon=True).start()
     try:
+        check_model(options.model)
         model = LocalModel(
             options.model, precision=options.precision, context=options.context, cache_tokens=options.cache_tokens,
             adapter_bytes=options.adapter_memory << 20,
@@ -98,11 +100,11 @@ def main() -> None:
     except JourneymanError as error:
         print(error, file=sys.stderr)
         sys.exit(error.exit_code)
-    config = uvicorn.Config(
-        engine.app(), options.host, options.port, log_level="warning", access_log=False,
-        timeout_graceful_shutdown=_SHUTDOWN_SECONDS, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
-    )  # fmt: skip
     try:
+        config = uvicorn.Config(
+            engine.app(), options.host, options.port, log_level="warning", access_log=False,
+            timeout_graceful_shutdown=_SHUTDOWN_SECONDS, timeout_keep_alive=_KEEP_ALIVE_SECONDS,
+        )  # fmt: skip
         asyncio.run(_Server(config, engine, options.drain_seconds).serve())
     finally:
         engine.close()

@@ -2,7 +2,6 @@
 
 import asyncio
 import base64
-import json
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Literal
 
@@ -44,8 +43,7 @@ class EmbeddingsRoute:
 
     def __init__(self, served: ServedModel) -> None:
         self._served = served
-        config = json.loads((served.model.folder / "config.json").read_text())
-        self._hidden: int = (config.get("text_config") or config)["hidden_size"]
+        self._hidden = served.model.hidden
 
     async def answer(self, request: HTTPRequest) -> Response:
         """The route itself."""
@@ -58,6 +56,7 @@ class EmbeddingsRoute:
         for prompt in prompts:
             if len(prompt) > context:
                 raise ContextTooLong(len(prompt), context, "input")
+            self._served.check_known(prompt)
         if body.dimensions not in (None, self._hidden):
             raise InvalidInput(f"dimensions: embeddings of {body.model} have {self._hidden}; leave it out")
         vectors = await self._embed(prompts, adapter, caller_id(request) or new_id())

@@ -12,7 +12,8 @@ from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.request import Request, Update
 from journeyman.engines.local.sampling.constraints import Grammars
 from journeyman.engines.local.scheduler import Scheduler
-from journeyman.errors import ContextTooLong, InvalidInput, NotFound
+from journeyman.engines.models import way_out
+from journeyman.errors import ContextTooLong, InvalidInput, ModelFileBroken, NotFound
 from journeyman.rendering.chat import ChatTokenizer
 
 
@@ -50,16 +51,42 @@ class ServedModel:
                 "on one that was started with float32 or bfloat16"
             )
 
+    def check_known(self, prompt: Sequence[int]) -> None:
+        """InvalidInput for a token that the tokenizer has and the weights do not, such as a placeholder of images."""
+        if (greatest := max(prompt)) >= self.model.vocabulary:
+            token = self.tokenizers[None].tokenizer.id_to_token(greatest)
+            raise InvalidInput(f"the prompt holds the token {token}, for which this model has no weights; leave it out")
+
     def room(self, prompt: Sequence[int], limit: int | None) -> int:
         """How many tokens a reply may have: what was asked for, or all that the context leaves."""
         if not prompt:
             raise InvalidInput("the chat template makes nothing of this conversation; say something in it")
+        self.check_known(prompt)
         room = self.model.context - len(prompt)
         if room < 1:
             raise ContextTooLong(len(prompt), self.model.context)
         if limit is not None and limit > room:
             raise ContextTooLong(len(prompt) + limit, self.model.context, f"prompt ({len(prompt)}) and max_tokens")
         return limit or room
+
+
+def check_words(tokenizer: ChatTokenizer, vocabulary: int) -> None:
+    """ModelFileBroken unless the tokenizer may be that of weights for so many tokens.
+
+    Some models' files add tokens beyond their weights, for images, say; but words that nobody learned there are not.
+    """
+    folder, words = tokenizer.folder, tokenizer.vocabulary.words
+    if words > vocabulary:
+        raise ModelFileBroken(
+            f"{folder.name}: tokenizer.json knows {words} words, and the weights only {vocabulary}: they are not of "
+            f"one model; {way_out(folder)}"
+        )
+    if all(tokenizer.tokenizer.id_to_token(stop) is None for stop in tokenizer.stop_ids):
+        stops = " or ".join(map(str, sorted(tokenizer.stop_ids)))
+        raise ModelFileBroken(
+            f"{folder.name}: a reply is to end with token {stops} (eos_token_id in generation_config.json or "
+            f"config.json), which tokenizer.json does not have: they are not of one model; {way_out(folder)}"
+        )
 
 
 class Ongoing:

@@ -17,7 +17,7 @@ from journeyman.engines.local.api.embeddings import EmbeddingsRoute
 from journeyman.engines.local.api.openapi import document
 from journeyman.engines.local.api.operation import OperationRoutes
 from journeyman.engines.local.api.responses import ResponsesRoute
-from journeyman.engines.local.api.served import ServedModel
+from journeyman.engines.local.api.served import ServedModel, check_words
 from journeyman.engines.local.api.tokens import TokenRoutes
 from journeyman.engines.local.network.model import LocalModel
 from journeyman.engines.local.scheduler import Scheduler
@@ -38,10 +38,12 @@ class EngineServer:
         self, model: LocalModel, name: str, threads: int | None = None, *,
         rows: int = 32, queue: int = 512, adapter_store: Path | None = None, host: str = "127.0.0.1",
     ) -> None:  # fmt: skip
+        # What may be refused comes first: once the scheduler runs, it has to be stopped.
+        tokenizer = ChatTokenizer(model.folder)
+        check_words(tokenizer, model.vocabulary)
         self._scheduler = Scheduler(model, threads, rows=rows, waiting=queue)
         self._adapter_store = adapter_store
-        self._tokenizers: dict[str | None, ChatTokenizer] = {None: ChatTokenizer(model.folder)}
-        self._served = ServedModel(name, model, self._scheduler, self._tokenizers)
+        self._served = ServedModel(name, model, self._scheduler, {None: tokenizer})
         self._door = Door(host)
         self._operation = OperationRoutes(self._served, self._door)
 

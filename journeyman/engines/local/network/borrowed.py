@@ -9,10 +9,12 @@ from safetensors import SafetensorError
 from transformers import AttentionInterface, AutoModelForCausalLM, PreTrainedModel
 
 from journeyman.engines.local.network.attention import attend
+from journeyman.engines.local.network.config import shown
 from journeyman.engines.local.network.linear import freeze
 from journeyman.engines.local.network.ops import Heads, Ops, Pages
 from journeyman.engines.local.network.sites import Site, site
 from journeyman.engines.local.network.step import Step
+from journeyman.engines.models import way_out
 from journeyman.errors import InvalidInput, ModelFileBroken
 
 _NAME = "journeyman-pages"
@@ -23,21 +25,23 @@ PROBE = range(5, 15)
 
 def load_weights(folder: Path, dtype: torch.dtype) -> PreTrainedModel:
     """The model in `folder` as transformers builds it, safetensors only; ModelFileBroken when anything is missing."""
-    again = f"delete the folder and run `journeyman models pull {folder.name}` again"
     try:
         network, found = AutoModelForCausalLM.from_pretrained(
             folder, dtype=dtype, use_safetensors=True, local_files_only=True, output_loading_info=True
         )
     except (SafetensorError, OSError) as error:
         raise ModelFileBroken(
-            f"{folder.name}: its weights are missing, truncated or damaged ({error}); {again}"
+            f"{folder.name}: its weights are missing, truncated or damaged ({shown(error)}); {way_out(folder)}"
         ) from error
     except (ValueError, KeyError, RuntimeError, ImportError) as error:
-        raise InvalidInput(f"{folder.name}: transformers cannot build this model ({error})") from error
+        raise InvalidInput(
+            f"{folder.name}: transformers cannot build this model of its config.json and weights ({shown(error)}); "
+            f"{way_out(folder)}"
+        ) from error
     # What a file lacks, transformers fills with random numbers and a warning.
     if missing := sorted(found["missing_keys"]):
         raise ModelFileBroken(
-            f"{folder.name}: {len(missing)} weights are not in its files, such as {missing[0]}; {again}"
+            f"{folder.name}: {len(missing)} weights are not in its files, such as {missing[0]}; {way_out(folder)}"
         )
     return network
 
@@ -52,6 +56,7 @@ class BorrowedNetwork:
 
     def __init__(self, folder: Path, dtype: torch.dtype, ops: Ops) -> None:
         self._network = load_weights(folder, dtype).eval()
+        self.vocabulary = int(self._network.get_input_embeddings().num_embeddings)
         self._running = _Running(ops)
         with torch.inference_mode():
             plain = self._network(input_ids=torch.tensor([PROBE]), use_cache=False)

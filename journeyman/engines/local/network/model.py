@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig
 
 from journeyman.engines.local.network.adapters import AdapterStore
 from journeyman.engines.local.network.borrowed import PROBE, BorrowedNetwork
 from journeyman.engines.local.network.cache import BASE, Lease, PagedCache
+from journeyman.engines.local.network.config import read_config
 from journeyman.engines.local.network.family import NotNative, read_blueprint
 from journeyman.engines.local.network.kernels.bindings import LANES, LARGEST_HEAD, KernelOps
 from journeyman.engines.local.network.kernels.build import NotBuilt
@@ -20,7 +20,7 @@ from journeyman.engines.local.network.ops import Ops, TorchOps
 from journeyman.engines.local.network.precision import Precision, choose_dtype
 from journeyman.engines.local.network.step import PAGE, Step
 from journeyman.engines.local.network.weights import WeightFiles
-from journeyman.errors import InvalidInput, ModelFileBroken, Overloaded
+from journeyman.errors import InvalidInput, Overloaded
 
 _TOLERANCE = 0.1
 """Of the norm: bfloat16 rounds to about 0.01, and an architecture that is computed wrongly differs by about 1."""
@@ -32,8 +32,8 @@ class LocalModel:
     """A base model, its key–value cache and its adapters. One thread at a time may compute with it.
 
     `context` bounds prompt and reply together, `cache_tokens` what is held of all requests, `adapter_bytes` the memory
-    of adapters. `kernels` says which operations compute (`c` or `torch`) and `path` whose layers (`native` or
-    `transformers`).
+    of adapters. `kernels` says which operations compute (`c` or `torch`), `path` whose layers (`native` or
+    `transformers`), `vocabulary` how many tokens there are weights for, and `hidden` how wide its states are.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class LocalModel:
     ) -> None:  # fmt: skip
         self.folder, self.precision = folder, precision
         self.dtype = choose_dtype(precision)
-        config = _read_config(folder)
+        config = read_config(folder)
         self.context = min(context, _steady_context(config, context))
         if self.context < len(PROBE):
             raise InvalidInput(f"context: {self.context} tokens hold no conversation; give at least {len(PROBE)}")
@@ -54,6 +54,7 @@ class LocalModel:
         self.kernels = self._ops.name
         self._network = self._build(config, native)
         self.path, self.sites = self._network.path, self._network.sites
+        self.vocabulary, self.hidden = self._network.vocabulary, int(config.hidden_size)
         pages = -(-max(cache_tokens, self.context) // PAGE)
         self.cache = PagedCache(config.num_hidden_layers, heads, size, pages, self.dtype)
         self.adapters = AdapterStore(self._network.sites, self.dtype, adapter_bytes)
@@ -150,16 +151,6 @@ class LocalModel:
     def _forward_part(self, ids: Sequence[int], start: int, lease: Lease) -> torch.Tensor:
         step = Step()
         return self.forward(step, [step.add(ids, start, lease.pages, None)])
-
-
-def _read_config(folder: Path) -> Any:
-    again = f"delete the folder and run `journeyman models pull {folder.name}` again"
-    if not (folder / "config.json").is_file():
-        raise ModelFileBroken(f"{folder.name}: config.json is missing; {again}")
-    try:
-        return AutoConfig.from_pretrained(folder, local_files_only=True).get_text_config()
-    except (ValueError, KeyError, OSError) as error:
-        raise InvalidInput(f"{folder.name}: transformers cannot build this model ({error})") from error
 
 
 def _steady_context(config: Any, context: int) -> int:

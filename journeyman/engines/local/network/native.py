@@ -44,6 +44,12 @@ class NativeNetwork:
         rotations = rotation_tables(blueprint, positions)
         builder = _Builder(blueprint, files, int8)
         self._embedding = files.take("model.embed_tokens.weight")
+        self.vocabulary, hidden = self._embedding.shape
+        if (self.vocabulary, hidden) != (blueprint.vocabulary, blueprint.hidden):
+            raise files.unlike(
+                f"there are {self.vocabulary} tokens of {hidden} numbers in its weights, and {blueprint.vocabulary} of "
+                f"{blueprint.hidden} in its config.json"
+            )
         self._layers = [
             builder.layer(number, Heads(
                 blueprint.queries, blueprint.keys, blueprint.size, blueprint.scale,

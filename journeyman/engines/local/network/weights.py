@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError, safe_open
 
+from journeyman.engines.models import way_out
 from journeyman.errors import ModelFileBroken
 
 _SINGLE = "model.safetensors"
@@ -17,7 +18,6 @@ class WeightFiles:
 
     def __init__(self, folder: Path, dtype: torch.dtype) -> None:
         self._folder, self._dtype = folder, dtype
-        self._again = f"delete the folder and run `journeyman models pull {folder.name}` again"
         self._places = self._locate()
         self.left = set(self._places)
         self._open: dict[str, safe_open] = {}
@@ -28,28 +28,34 @@ class WeightFiles:
     def take(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
         """A tensor; ModelFileBroken when it is not there or cannot be read."""
         if name not in self._places:
-            raise ModelFileBroken(f"{self._folder.name}: weights are not in its files, such as {name}; {self._again}")
+            where = f"{self._folder.name}: weights that config.json speaks of are not in its files, such as {name}"
+            raise ModelFileBroken(f"{where}; {way_out(self._folder)}")
         self.left.discard(name)
+        file = self._places[name]
         try:
-            file = self._places[name]
             if file not in self._open:
                 self._open[file] = safe_open(self._folder / file, framework="pt")
             found: torch.Tensor = self._open[file].get_tensor(name)  # type: ignore[no-untyped-call]
         except (SafetensorError, OSError) as error:
-            raise self._damaged(error) from error
+            raise self._damaged(file, error) from error
         return found.to(dtype or self._dtype)
+
+    def unlike(self, how: str) -> ModelFileBroken:
+        """What to raise where the weights are not those of the rest of the folder."""
+        return ModelFileBroken(f"{self._folder.name}: {how}: they are not of one model; {way_out(self._folder)}")
 
     def _locate(self) -> dict[str, str]:
         """In which file each tensor is."""
+        listed = (self._folder / _INDEX).is_file()
         try:
-            if (self._folder / _INDEX).is_file():
+            if listed:
                 return dict(json.loads((self._folder / _INDEX).read_text())["weight_map"])
             with safe_open(self._folder / _SINGLE, framework="pt") as file:
                 return dict.fromkeys(file.keys(), _SINGLE)
-        except (SafetensorError, OSError, ValueError, KeyError) as error:
-            raise self._damaged(error) from error
+        except (SafetensorError, OSError, ValueError, KeyError, TypeError) as error:
+            raise self._damaged(_INDEX if listed else _SINGLE, error) from error
 
-    def _damaged(self, error: Exception) -> ModelFileBroken:
+    def _damaged(self, file: str, error: Exception) -> ModelFileBroken:
         return ModelFileBroken(
-            f"{self._folder.name}: its weights are missing, truncated or damaged ({error}); {self._again}"
+            f"{self._folder.name}: {file} is missing, truncated or damaged ({error}); {way_out(self._folder)}"
         )

@@ -187,3 +187,26 @@ def test_a_template_that_is_no_text_is_refused(load, tiny, tmp_path):
     status, content = load("odd", folder)
     assert status == 400
     assert "no text in UTF-8" in content
+
+
+def test_an_adapter_that_learned_under_another_tokenizer_is_refused(load, unload, loras, tiny, tmp_path):
+    folder = shutil.copytree(loras["red"], tmp_path / "own")
+    written = json.loads((tiny / "tokenizer.json").read_text())
+    words = written["model"]["vocab"]
+
+    def loaded(changed):
+        (folder / "tokenizer.json").write_text(json.dumps(changed))
+        status, content = load("own", folder)
+        unload("own")
+        return status, content
+
+    assert loaded(written)[0] == 200, "the same, written otherwise"
+    padding = {"id": len(words) + 9, "content": "[PAD]", "special": True, "normalized": False}
+    padding |= dict.fromkeys(("single_word", "lstrip", "rstrip"), False)
+    assert loaded(written | {"added_tokens": [*written["added_tokens"], padding]})[0] == 200
+    swapped = words | {"a": words["b"], "b": words["a"]}
+    status, content = loaded(written | {"model": written["model"] | {"vocab": swapped}})
+    assert status == 400
+    assert "learned under another tokenizer than that of" in content
+    (folder / "tokenizer.json").write_text("{")
+    assert load("own", folder)[0] == 400

@@ -129,17 +129,17 @@ def folder(tiny, tmp_path):
     return shutil.copytree(tiny, tmp_path / "broken")
 
 
-def test_a_truncated_file_says_how_to_pull_it_again(folder):
+def test_a_truncated_file_is_named_with_the_way_out(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(ModelFileBroken, match="journeyman models pull broken"):
+    with pytest.raises(ModelFileBroken, match=r"broken: model\.safetensors is missing, truncated.*; take the files"):
         LocalModel(folder)
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "config.json"])
-def test_a_missing_file_says_how_to_pull_it_again(folder, name):
+def test_a_missing_file_is_named_with_the_way_out(folder, name):
     (folder / name).unlink()
-    with pytest.raises(ModelFileBroken, match="journeyman models pull broken"):
+    with pytest.raises(ModelFileBroken, match=rf"broken: {name} is missing.*; take the files again"):
         LocalModel(folder)
 
 

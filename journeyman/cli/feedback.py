@@ -1,5 +1,6 @@
 """`journeyman feedback`: say afterwards how a call went."""
 
+import math
 from contextlib import closing
 from typing import Annotated
 
@@ -29,6 +30,8 @@ def add_feedback(
     by: Annotated[str, typer.Option(help="Who says it.")] = "cli",
 ) -> None:
     """Add a score, a label, a comment, a correction or tags; the call itself stays as it is."""
+    if value is not None and not math.isfinite(value):
+        raise InvalidInput(f"--value {value}: it compares with no other score; give a finite number. Nothing was kept")
     given = {
         "name": name, "value": value, "label": label, "correction": correction, "tags": _tags(tag or []),
         "session": session, "turn": turn, "exchange_id": exchange_id, "external_id": external_id,

@@ -90,3 +90,10 @@ def error_message(body: Any) -> str | None:
     if isinstance(error, dict):
         return str(error.get("message") or error)
     return str(error) if error else None
+
+
+def error_code(body: Any) -> str | None:
+    """The short name of an error in an OpenAI-shaped error body, such as `context_length_exceeded`."""
+    error = body.get("error") if isinstance(body, dict) else None
+    code = error.get("code") if isinstance(error, dict) else None
+    return code if isinstance(code, str) else None

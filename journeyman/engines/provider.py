@@ -11,10 +11,10 @@ import aiohttp
 from pydantic import SecretStr
 from pydantic_core import from_json
 
-from journeyman.engines.completion import error_message, read_completion
+from journeyman.engines.completion import error_code, error_message, read_completion
 from journeyman.engines.engine import Reply
 from journeyman.engines.headers import SESSION, TAGS, write_tags
-from journeyman.errors import InvalidInput, JourneymanError, NotFound, UpstreamFailed
+from journeyman.errors import ContextTooLong, InvalidInput, JourneymanError, NotFound, UpstreamFailed
 from journeyman.records import Message, Sampling, Tool, Usage
 
 
@@ -150,15 +150,19 @@ class ProviderEngine:
 def _failure(url: str, model: str, status: int, answer: bytes, retry_after: str) -> JourneymanError:
     """The error that says what the server said."""
     try:
-        said = error_message(from_json(answer))
+        told = from_json(answer)
     except ValueError:
-        said = None
-    said = said or answer[:500].decode(errors="replace") or "nothing"
+        told = None
+    said = error_message(told) or answer[:500].decode(errors="replace") or "nothing"
     if status == 404:
         missing = NotFound("model", model, ())
         missing.args = (said,)
         return missing
     if status in (400, 413, 422):
-        return InvalidInput(said)
+        if error_code(told) != ContextTooLong.code:
+            return InvalidInput(said)
+        too_long = ContextTooLong(0, 0)
+        too_long.args = (said,)
+        return too_long
     again = float(retry_after) if retry_after.isdigit() else None
     return UpstreamFailed(f"{url} answered {status}: {said}", status if status >= 500 else 502, again)

@@ -19,7 +19,7 @@ class Waiting(NamedTuple):
     """How many attempts wait for the same thing, and for how many seconds the first of them has."""
 
     what: str
-    count: int
+    attempts: int
     longest: float
 
 
@@ -60,7 +60,7 @@ class RolloutProgress:
 
     def line(self) -> str:
         """All of it in one line."""
-        waits = "; ".join(f"{each.count} wait for {each.what} ({each.longest:.0f} s)" for each in self.waits)
+        waits = "; ".join(f"{each.attempts} wait for {each.what} ({each.longest:.0f} s)" for each in self.waits)
         failed = f", {self.failed} failed" if self.failed else ""
         retried = f", {self.retried} calls tried again" if self.retried else ""
         return f"{self.done} of {self.total} attempts done{failed}{retried}" + (f"; {waits}" if waits else "")

@@ -28,7 +28,11 @@ from journeyman.registry.resolve import last_promotion
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
 
-SUITES = {"bank": "journeyman.demos.bank.environment:BankSuite"}
+SUITES = {
+    "bank": "journeyman.demos.bank.environment:BankSuite",
+    "few-shot": "journeyman.environments.tasks.few_shot:FewShotSuite",
+    "price-tool": "journeyman.environments.tasks.price_tool:PriceToolSuite",
+}
 
 Environment = Annotated[
     str | None, typer.Option(help="bank, or module:attribute of a suite of your own, in place of --cases.")

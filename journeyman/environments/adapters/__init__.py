@@ -1,0 +1,1 @@
+"""Environments of other people's packages, each behind our own protocol."""

@@ -1,0 +1,212 @@
+"""Games of the package TextWorldExpress: rooms, things and actions in words.
+
+Needs `pip install "journeyman[environments]"` and Java. https://github.com/cognitiveailab/TextWorldExpress
+"""
+
+import asyncio
+import random
+import threading
+from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from datetime import UTC, datetime
+from functools import cache
+from typing import Any, Literal
+
+from pydantic import Field
+
+from journeyman.environments.environment import Observation
+from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
+from journeyman.errors import InvalidInput, UpstreamFailed
+from journeyman.records import Frozen, Message, Scenario, Score
+from journeyman.records.message import system, user
+
+_PREFIX = "textworld-express-"
+_FOLDS = {"train": "train", "held-out": "test"}
+_SHARES_STATE = ("sorting",)
+"""Games of which one Java process can hold one at a time (package version 1.1.0): another one changes its answers."""
+_alone = threading.Lock()
+_starting = threading.Lock()
+_running: list[Any] = []
+"""The first game, whose Java process all others share."""
+
+
+class TextWorldExpressSettings(Frozen):
+    """Which game, and how it is shown.
+
+    `parameters` are the game's own (`numLocations=3,includeDoors=0`); `max_steps` are the actions that it lasts;
+    `show_actions`: whether each observation ends with the actions that are possible.
+    """
+
+    game: Literal["cookingworld", "coin", "twc", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder"]
+    parameters: str = ""
+    max_steps: int = Field(50, ge=1, le=1000)
+    show_actions: bool = True
+
+
+class TextWorldExpressEnvironment:
+    """One game. Every reply is one action; every copy is a game of its own that was brought to the same state."""
+
+    def __init__(self, scenario: Scenario) -> None:
+        self._scenario = scenario
+        self._settings = TextWorldExpressSettings.model_validate(scenario.data["settings"])
+        self._actions: list[str] = []
+        self._game: Any = None
+        self._told: dict[str, Any] = {}
+
+    async def start(self) -> Observation:
+        """The task as the game words it, then what can be seen."""
+        await asyncio.to_thread(self._first_state)
+        task = f"{self._told['taskDescription'].strip()}\nReply with one action, and nothing else."
+        return Observation(messages=(system(task), user(self._shown())))
+
+    async def step(self, reply: Message) -> Observation:
+        """Take the action; what the game does not understand, it says so of."""
+        if self._told.get("done"):
+            raise InvalidInput("this episode is over; start a new environment for another one")
+        await asyncio.to_thread(self._act, reply.text.strip())
+        return Observation(messages=(user(self._shown()),), done=self._told["done"])
+
+    def fork(self, n: int) -> "Sequence[TextWorldExpressEnvironment]":
+        """`n` copies, each played again from the game's seed when it is first needed."""
+        return [self._again() for _ in range(n)]
+
+    def score(self) -> tuple[Score, ...]:
+        """`reward`: the game's own score, from 0 to 1; `success`: whether the game says that the task is done."""
+        score, by = min(max(float(self._told.get("score", 0.0)), 0.0), 1.0), "textworld-express"
+        return (
+            Score(name="reward", value=score, by=by),
+            Score(name="success", value=float(bool(self._told.get("tasksuccess"))), by=by),
+        )
+
+    async def close(self) -> None:
+        """Let go of the game; the Java process is shared, and stays."""
+        self._game = None
+
+    def _again(self) -> "TextWorldExpressEnvironment":
+        copied = TextWorldExpressEnvironment(self._scenario)
+        copied._actions, copied._told = [*self._actions], dict(self._told)
+        return copied
+
+    def _first_state(self) -> None:
+        with self._turn():
+            self._begin()
+
+    def _act(self, action: str) -> None:
+        with self._turn():
+            if self._game is None or self._settings.game in _SHARES_STATE:
+                self._begin()
+            _, _, done, self._told = self._game.step(action)
+        self._actions.append(action)
+        self._told["done"] = done or len(self._actions) >= self._settings.max_steps
+
+    def _begin(self) -> None:
+        """A game in its first state, and from there by the same actions to where this one was."""
+        data, settings = self._scenario.data, self._settings
+        self._game = new_game(settings.max_steps)
+        _, self._told = self._game.reset(
+            seed=data["seed"], gameFold=data["fold"], gameName=settings.game, gameParams=settings.parameters
+        )
+        for action in self._actions:
+            _, _, _, self._told = self._game.step(action)
+
+    def _turn(self) -> AbstractContextManager[object]:
+        return _alone if self._settings.game in _SHARES_STATE else nullcontext()
+
+    def _shown(self) -> str:
+        seen = str(self._told["observation"]).strip()
+        if not self._settings.show_actions:
+            return seen
+        return f"{seen}\nPossible actions: {', '.join(sorted(self._told['validActions']))}"
+
+
+class TextWorldExpressSuite:
+    """One game with its parameters. Training scenarios are of the package's train fold, held-out ones of its test
+    fold, which have no seed in common."""
+
+    def __init__(self, settings: TextWorldExpressSettings) -> None:
+        self.settings, self.name = settings, _PREFIX + settings.game
+
+    def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
+        """`count` games of `split`, drawn without repeating any; the same seed gives the same ones."""
+        if split not in SPLITS:
+            raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+        seeds = game_seeds(_FOLDS[split])
+        if not 1 <= count <= len(seeds):
+            raise InvalidInput(f"{count} scenarios were asked for; the {split} games are {len(seeds)}")
+        settings = self.settings.model_dump()
+        drawn = random.Random(f"{self.name}/{split}/{seed}").sample(seeds, count)
+        return [
+            Scenario(
+                id=f"{self.name}-{digest(settings)}-{split}-{number}",
+                at=datetime(2026, 1, 1, tzinfo=UTC), environment=self.name,
+                kind=self.settings.game,
+                data={"settings": settings, "fold": _FOLDS[split], "seed": number},
+            )
+            for number in drawn
+        ]  # fmt: skip
+
+    def environment(self, scenario: Scenario) -> TextWorldExpressEnvironment:
+        """A fresh episode of that scenario."""
+        require_suite(scenario, self.name)
+        return TextWorldExpressEnvironment(scenario)
+
+
+def new_game(max_steps: int) -> Any:
+    """A game in the Java process that all share, which is started when there is none; it blocks for a second then."""
+    game = _shared_game()
+    return game(_java(), max_steps)
+
+
+@cache
+def game_seeds(fold: str) -> tuple[int, ...]:
+    """The seeds that the package has for a fold: train, dev or test."""
+    game = new_game(1)
+    names = {"train": game.getValidSeedsTrain, "dev": game.getValidSeedsDev, "test": game.getValidSeedsTest}
+    return tuple(int(each) for each in names[fold]())
+
+
+def _java() -> Any:
+    with _starting:
+        if _running and _running[0]._gateway.java_process.poll() is not None:
+            _running.clear()  # it died; those who played there find out themselves
+        if not _running:
+            _running.append(_start_java())
+        return _running[0]._gateway
+
+
+def _start_java() -> Any:
+    try:
+        return _package().TextWorldExpressEnv()
+    except FileNotFoundError as error:
+        raise UpstreamFailed(
+            f"TextWorldExpress needs Java, and none was found ({error}); install a Java runtime"
+        ) from error
+
+
+def _package() -> Any:
+    try:
+        import textworld_express
+    except ImportError as error:
+        raise InvalidInput(
+            f'textworld-express is not installed ({error}); pip install "journeyman[environments]"'
+        ) from error
+    return textworld_express
+
+
+@cache
+def _shared_game() -> Any:
+    class SharedGame(_package().TextWorldExpressEnv):  # type: ignore[misc]
+        """A game without a Java process of its own: one of them takes some 100 MB, and a second to start."""
+
+        def __init__(self, gateway: Any, max_steps: int) -> None:
+            self._gateway = gateway
+            self.server = gateway.jvm.textworldexpress.runtime.PythonInterface()
+            self.lastStepScore, self.envStepLimit = 0, max_steps
+            self.seed, self.gameName, self.gameParams, self.gameFold = None, None, "", "train"
+            self.generateGoldPath = False
+            self.clearRunHistory()
+
+        def close(self) -> None:
+            """The process is everybody's."""
+
+    return SharedGame

@@ -10,6 +10,7 @@
     ├── UpstreamFailed          an engine or a provider answered with an error, or not at all
     ├── Overloaded              too much is waiting already (HTTP 429); try again after `retry_after` seconds
     ├── DeadlineExceeded        the reply was not ready by the time after which nobody wants it (HTTP 504)
+    ├── ProgramFailed           an agent's own program ended with an error
     ├── PortInUse               another program listens there
     └── DiskFull                nothing half-written was left behind
 
@@ -118,6 +119,12 @@ class DeadlineExceeded(JourneymanError):
 
     code = "deadline_exceeded"
     status = 504
+
+
+class ProgramFailed(JourneymanError):
+    """An agent's own program ended with an error."""
+
+    code = "program_failed"
 
 
 class PortInUse(JourneymanError):

@@ -80,6 +80,8 @@ class Branch:
         """The branch as one attempt; what was captured has no scenario unless the caller knows one."""
         exchanges, last = self.exchanges, self.turn.exchange
         costs = [exchange.cost_usd for exchange in exchanges]
+        choices = [exchange.choices[choice] for exchange, choice in self.steps if choice is not None]
+        told = [choice.tokens for choice in choices if choice.tokens is not None]
         return Trajectory(
             id=f"{last.id}-{self.choice}" if self.choice else last.id,
             at=last.at,
@@ -93,6 +95,9 @@ class Branch:
             completion_tokens=sum(exchange.usage.completion_tokens for exchange in exchanges),
             cost_usd=None if None in costs else sum(cost for cost in costs if cost is not None),
             latencies=tuple(exchange.latency or 0.0 for exchange in exchanges),
+            # A turn without its tokens leaves a gap that nobody may fill by guessing.
+            tokens=tuple(told) if len(told) == len(choices) else (),
+            finish_reasons=tuple(choice.finish_reason for choice in choices),
             error=None if last.state == "complete" else last.error or last.state,
         )
 

@@ -8,7 +8,7 @@ import hashlib
 import math
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from journeyman.engines.engine import Engine, Reply
@@ -32,6 +32,17 @@ def derived_seed(*parts: object) -> int:
     """31 bits that follow from all of `parts`, and from nothing else."""
     digest = hashlib.sha256("/".join(map(str, parts)).encode()).digest()
     return int.from_bytes(digest[:4]) >> 1
+
+
+@asynccontextmanager
+async def keeping(errors: list[str]) -> AsyncIterator[None]:
+    """Keeps an error as data, under its name. A cancellation from outside passes."""
+    try:
+        yield
+    except SystemExit as problem:
+        errors.append(f"SystemExit: {problem.code!r}")
+    except Exception as problem:
+        errors.append(f"{type(problem).__name__}: {problem}")
 
 
 @dataclass(frozen=True)
@@ -95,15 +106,9 @@ class Episode:
                 await self.closed(environment)
         return self.trajectory()
 
-    @asynccontextmanager
-    async def catching(self) -> AsyncIterator[None]:
-        """Keeps an error as data. A cancellation from outside passes."""
-        try:
-            yield
-        except SystemExit as problem:
-            self.errors.append(f"SystemExit: {problem.code!r}")
-        except Exception as problem:
-            self.errors.append(f"{type(problem).__name__}: {problem}")
+    def catching(self) -> AbstractAsyncContextManager[None]:
+        """Keeps an error as data."""
+        return keeping(self.errors)
 
     async def reaction(self, work: Awaitable[Observation], of: str) -> Observation:
         """What the environment shows; DeadlineExceeded when it does not, within its time or the attempt's."""

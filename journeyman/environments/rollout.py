@@ -1,6 +1,7 @@
 """Plays scenarios once each: one episode, or many at a time."""
 
 import asyncio
+import re
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -15,6 +16,7 @@ from journeyman.records import Sampling, Scenario, Trajectory, new_id
 
 MAX_CALLS = 32
 CALL_TIMEOUT = 600.0
+_UNFIT = re.compile(r"[^A-Za-z0-9_.:@-]")
 Attempt = Callable[[], Coroutine[Any, Any, Trajectory]]
 
 
@@ -97,8 +99,8 @@ async def in_places(
 
 
 def session_name(scenario: Scenario) -> str:
-    """A session for one attempt at a scenario."""
-    return f"{scenario.id}-{new_id()}"
+    """A session for one attempt at a scenario, such that headers and paths can carry it."""
+    return f"{_UNFIT.sub('-', scenario.id)[:100]}-{new_id()}"
 
 
 def _player(

@@ -33,6 +33,7 @@ from journeyman.gateway.names import Names
 from journeyman.gateway.openapi import document
 from journeyman.gateway.otlp import PATHS as OTLP_PATHS
 from journeyman.gateway.otlp import OtlpRoutes
+from journeyman.gateway.sessions import PREFIX, without_session
 from journeyman.gateway.tries import Routes
 from journeyman.gateway.upstreams import Upstreams
 from journeyman.gateway.watch import Watch
@@ -70,6 +71,12 @@ class Gateway:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request, or follow the server's life."""
+        if scope["type"] == "http" and scope["path"].startswith(PREFIX):
+            try:
+                scope = without_session(scope)
+            except InvalidInput as error:
+                await send_error(send, error)
+                return
         if scope["type"] == "http" and scope["method"] == "POST":
             api = ROUTES.get(scope["path"])
             if api is not None:

@@ -77,7 +77,8 @@ def openapi() -> dict[str, Any]:
         "info": {
             "title": "Journeyman's gateway",
             "version": __version__,
-            "description": "One endpoint for the models of an installation; every call through it is captured.",
+            "description": "One endpoint for the models of an installation; every call through it is captured. The "
+            "routes of models are also found under /v1/sessions/NAME, for clients that cannot set a header.",
         },
         # Without configured keys anybody may ask.
         "security": [{}, {"bearer": []}, {"x-api-key": []}],

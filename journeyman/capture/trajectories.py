@@ -173,6 +173,20 @@ class _Family:
         self._any_backwards = self._any_backwards or backwards
         child.parent, child.choice, child.by = parent, choice, by
 
+    def adopt_by_messages(self, child: Turn, parent: Turn, choice: int) -> None:
+        """Also takes a child from a parent by tokens that lies further back.
+
+        A prompt may spell a reply in other tokens than were sampled, and still begin with those of the turn before it.
+        """
+        before = child.parent, child.choice, child.by
+        if child.by == "tokens" and len(before[0].exchange.messages if before[0] else ()) < len(
+            parent.exchange.messages
+        ):
+            child.parent = None
+        self.adopt(child, parent, choice, "messages")
+        if child.parent is None:
+            child.parent, child.choice, child.by = before
+
 
 def _join_by_response_id(turns: list[Turn], family: _Family) -> None:
     named = {turn.exchange.response_id: turn for turn in turns if turn.exchange.api == "responses"}
@@ -217,7 +231,7 @@ def _join_by_messages(turns: list[Turn], family: _Family) -> dict[int, Turn]:
             said += [_Said(request + identities.of([reply.message]), turn, choice) for choice, reply in replies]
     for turn, parent, choice, founder in _continuing(asked, said):
         if parent is not None:
-            family.adopt(turn, parent, choice, "messages")
+            family.adopt_by_messages(turn, parent, choice)
         if founder is not None:
             founders[turn.number] = founder
     return founders

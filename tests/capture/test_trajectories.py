@@ -153,6 +153,23 @@ def test_a_prompt_that_was_tokenised_anew_begins_a_new_run(session):
     assert [run.ids for run in branch.token_runs] == [(1, 2, 3, 4), (1, 2, 34, 5, 6)]
 
 
+def test_a_turn_whose_reply_was_tokenised_anew_is_not_skipped(session):
+    """The third prompt begins with the tokens of the first turn, but spells the second reply anew."""
+    session([user("a")], assistant("b"), tokens=Tokens(prompt=(1,), reply=(2,), logprobs=(-0.5,)))
+    second = [user("a"), assistant("b"), user("c")]
+    session(second, assistant("d"), tokens=Tokens(prompt=(1, 2, 3), reply=(4, 5), logprobs=(-0.5, -0.5)))
+    third = [*second, assistant("d"), user("e")]
+    session(third, assistant("f"), tokens=Tokens(prompt=(1, 2, 3, 45, 6), reply=(7,), logprobs=(-0.5,)))
+    [conversation] = join(session.exchanges)
+    [branch] = conversation.branches
+    assert branch.exchanges == tuple(session.exchanges)
+    assert [turn.by for turn in branch.turn.path()] == [None, "tokens", "messages"]
+    assert [run.ids for run in branch.token_runs] == [(1, 2, 3, 4, 5), (1, 2, 3, 45, 6, 7)]
+    trajectory = branch.trajectory()
+    assert trajectory.tokens == tuple(exchange.choices[0].tokens for exchange in session.exchanges)
+    assert trajectory.finish_reasons == ("stop", "stop", "stop")
+
+
 def test_upstreams_and_clocks_that_contradict_each_other_make_no_circle(session):
     session([user("a"), assistant("y"), user("b")], assistant("x"), tokens=tokens([1], [2]))
     session([user("a")], assistant("y"), tokens=tokens([1, 2], [3]))

@@ -241,9 +241,9 @@ async def noisy(count: int) -> list[Row]:
     """Rank correlation with the truth, and calls, by the number of orders."""
     rows = []
     cases = groups_of(count, seed=2)
-    for noise in (0.1, 0.2):
+    for noise in (0.04, 0.1, 0.2):
         for orders, most in ((1, 1), (2, 2), (2, 4), (4, 4)):
-            judge = PlantedJudge(noise, PLACES["late places"])
+            judge = PlantedJudge(noise, lambda at: 0.1 * at / (SIZE - 1) - 0.05)
             taus = []
             for group, truth in cases:
                 scores = await _ruled(Ruler(_asker(judge), orders=orders, most_orders=most), group) or []

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from journeyman.errors import InvalidInput, NotFound
-from journeyman.records import Condition, EvalReport, Filter, GateVerdict, JudgeCard, ModelReport, now
-from journeyman.registry.evidence import Evidence, find_measured, measured_in, pages, read_report
+from journeyman.records import EvalReport, GateVerdict, ModelReport, now
+from journeyman.registry.evidence import Evidence, find_measured, measured_in, read_report
 from journeyman.registry.gates import Compliance, Cost, Gain, Gates, Judge, Latency, Protected
+from journeyman.rewards.card import find_card
 from journeyman.statistics import compare, compare_anytime
 from journeyman.store.store import Store
 
@@ -132,9 +133,7 @@ def judged_soundly(store: Store, report: EvalReport, gate: Judge) -> Verdict:
         )
     said = []
     for rubric in report.judge.rubrics:
-        asked = {"name": gate.card, "judge": report.judge.model, "rubric": rubric}
-        where = Filter(conditions=tuple(Condition(field=key, operator="=", value=each) for key, each in asked.items()))
-        card = next(pages(store, JudgeCard, where), None)
+        card = find_card(store, report.judge.model, rubric, name=gate.card)
         if card is None:
             return Verdict(
                 False,

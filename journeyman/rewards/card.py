@@ -128,12 +128,15 @@ def _card(
     )
 
 
-def find_card(store: Store, judge: str, rubric: str, task: str | None = None) -> JudgeCard | None:
-    """The newest card of this judge under this very rubric (its hash), on this task if one is named; None without.
+def find_card(
+    store: Store, judge: str, rubric: str, *, name: str | None = None, task: str | None = None
+) -> JudgeCard | None:
+    """The newest card of this judge under this very rubric (its hash), of that name and on that task if given.
 
-    An edited rubric has another hash, so no card of before the edit is found.
+    None without one. An edited rubric has another hash, so no card of before the edit is found.
     """
-    asked = {"judge": judge, "rubric": rubric} | ({} if task is None else {"task": task})
+    given = {"judge": judge, "rubric": rubric, "name": name, "task": task}
+    asked = {field: each for field, each in given.items() if each is not None}
     where = Filter(conditions=tuple(Condition(field=field, operator="=", value=each) for field, each in asked.items()))
     return next(iter(store.find(JudgeCard, where, limit=1)), None)
 

@@ -14,16 +14,9 @@ from journeyman.rewards.contents import content_of, shared_start, shown_tools
 from journeyman.rewards.judge import Judge
 
 
-class Rating(Protocol):
-    """What a judge gave each attempt (higher is better), and its reasons where it gave one for each."""
-
-    scores: Sequence[float]
-    reasons: Sequence[str]
-
-
 @dataclass(frozen=True, slots=True)
 class Rated:
-    """Scores in the group's order, not in the order shown."""
+    """What a judge gave each attempt (higher is better), in the group's order, and its reasons where there are some."""
 
     scores: tuple[float, ...]
     reasons: tuple[str, ...] = ()

@@ -73,13 +73,16 @@ def each(rule: Rule, name: str | None = None) -> Reward:
 async def score_group(reward: Reward, group: TrajectoryGroup) -> tuple[Score | None, ...]:
     """The group's scores by `reward`, checked: one for each trajectory, each a Score with a finite number, or None.
 
-    InvalidInput says which attempt has none that can be used. Scores of a wrong count are never paired up by guess.
+    InvalidInput says which attempt has none that can be used. Scores of a wrong count are never paired up by guess. A
+    scenario without an id, or an attempt at another scenario, is refused before anything is asked.
     """
+    _check_group(group)
     return check_scores(reward.name, group, await reward(group))
 
 
 async def score_by_part(reward: Reward, group: TrajectoryGroup) -> dict[str, tuple[Score | None, ...]]:
     """As `score_group`, with the parts of a reward that has some; the whole stands under `reward.name`."""
+    _check_group(group)
     if not isinstance(reward, Parted):
         return {reward.name: await score_group(reward, group)}
     found = await reward.by_part(group)
@@ -119,6 +122,17 @@ def check_scores(name: str, group: TrajectoryGroup, found: object) -> tuple[Scor
             )
         _check_number(name, number, trajectory, score.value)
     return tuple(found)
+
+
+def _check_group(group: TrajectoryGroup) -> None:
+    if not group.scenario.id.strip():
+        raise InvalidInput("a scenario without an id cannot be scored: its attempts could not be told from another's")
+    for number, trajectory in enumerate(group.trajectories):
+        if trajectory.scenario_id != group.scenario.id:
+            raise InvalidInput(
+                f"{_attempt(number, trajectory)} stands in the group of scenario {group.scenario.id}; attempts are "
+                "compared only with attempts at the same scenario"
+            )
 
 
 def _check_number(name: str, number: int, trajectory: Trajectory, value: object) -> None:

@@ -103,11 +103,11 @@ async def test_an_edited_rubric_has_no_card() -> None:
     rater, edited = ListwiseRater(judge, "The larger number is better."), ListwiseRater(judge, "Larger is better.")
     card = await measure_card(rater, cases(4), task="numbers")
     store.put(card)
-    assert find_card(store, "judge", rater.rubric_hash, "numbers") == card
+    assert find_card(store, "judge", rater.rubric_hash, name="numbers", task="numbers") == card
     assert find_card(store, "judge", rater.rubric_hash) == card
     assert find_card(store, "judge", edited.rubric_hash) is None
     assert find_card(store, "another", rater.rubric_hash) is None
-    assert find_card(store, "judge", rater.rubric_hash, "letters") is None
+    assert find_card(store, "judge", rater.rubric_hash, task="letters") is None
 
 
 def test_the_slope_is_that_of_least_squares_with_a_level_for_each_group() -> None:

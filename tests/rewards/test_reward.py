@@ -150,6 +150,19 @@ async def test_parts_of_the_same_name_inside_others_are_refused() -> None:
         await score_group(twice, MIXED)
 
 
+async def test_attempts_at_another_scenario_and_scenarios_without_an_id_are_refused() -> None:
+    astray = group(attempt("a"), attempt("b", scenario_id="s2"))
+    nameless = MIXED.model_copy(update={"scenario": MIXED.scenario.model_copy(update={"id": " "})})
+    for wrong, complaint in (
+        (astray, "attempt 2 at scenario s2 .* the group of scenario s1"),
+        (nameless, "without an id"),
+    ):
+        with pytest.raises(InvalidInput, match=complaint):
+            await score_group(finished(), wrong)
+        with pytest.raises(InvalidInput, match=complaint):
+            await score_by_part(finished(), wrong)
+
+
 async def test_a_judge_that_fails_is_heard() -> None:
     def fails(_: TrajectoryGroup) -> list[float | None]:
         raise UpstreamFailed("no verdict")

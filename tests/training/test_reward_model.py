@@ -7,10 +7,14 @@ import pytest
 import torch
 
 from journeyman.errors import InvalidInput, ModelFileBroken
+from journeyman.records import Scenario, Trajectory, TrajectoryGroup
 from journeyman.rendering.chat import read_template
+from journeyman.rewards import score_group
 from journeyman.training.calibration import fit_isotonic, fit_platt
+from journeyman.training.learned_reward import LearnedReward
 from journeyman.training.loop import Trainer
 from journeyman.training.reward_model import CARD, RewardModel
+from tests.rewards.conformance import check_reward
 from tests.training.conftest import BAD, GOOD, make_judged, make_pairs
 from tests.training.test_methods import config
 
@@ -34,17 +38,36 @@ def test_pairs_make_a_model_that_knows_the_better_reply(tiny, tmp_path):
     asked = held_out[0].messages[:-1]
     assert model.probability((*asked, GOOD), (*asked, BAD)) > 0.7
     assert model.probability((*asked, BAD), (*asked, GOOD)) < 0.3
+    with pytest.raises(InvalidInput, match="knows no judge's scale"):
+        LearnedReward(model, as_scores=True)
 
 
-def test_scores_make_a_model_of_the_judge(tiny, tmp_path):
+async def test_scores_make_a_model_of_the_judge(tiny, tmp_path):
     held_out = make_judged(4, seed=1, split="validation")
     model = trained("scores", [*make_judged(8), *held_out], tiny, tmp_path)
+    await check_as_reward(model, held_out)
     rewards = [model.reward(row.messages) for row in held_out]
     assert model.card.mean_squared_error < 0.35**2, "better than the mean of the scores"
     for reward, row in zip(rewards, held_out, strict=True):
         assert model.card.isotonic(reward) == pytest.approx(row.score, abs=0.01)
     with pytest.raises(InvalidInput, match="fitted to scores"):
         model.probability(held_out[0].messages, held_out[1].messages)
+
+
+async def check_as_reward(model, rows):
+    """In a judge's place, it keeps to the seam and gives the scores that the judge gave."""
+    attempts = [
+        Trajectory(scenario_id="s", model="m", session=str(number), messages=row.messages)
+        for number, row in enumerate([*rows, rows[0]])
+    ]
+    silent = attempts[0].model_copy(update={"messages": rows[0].messages[:1]})
+    group = TrajectoryGroup(scenario=Scenario(id="s", environment="e", kind="k"), trajectories=(*attempts, silent))
+    await check_reward(LearnedReward(model), group)
+    scores = await score_group(LearnedReward(model, as_scores=True), group)
+    assert [score.value for score in scores[:-1]] == pytest.approx(
+        [*(row.score for row in rows), rows[0].score], abs=0.01
+    )
+    assert scores[-1] is None
 
 
 def test_an_adapter_without_a_head_is_no_reward_model(tiny, loras):

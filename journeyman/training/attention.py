@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from transformers import AttentionInterface
 
-from journeyman.training.batches import Layout
+from journeyman.training.batches import Layout, Segment
 
 NAME = "journeyman-packed"
 _UNSUPPORTED = ("softcap", "s_aux")
@@ -29,7 +29,7 @@ def attend(
     sliding_window: int | None = None,
     **options: Any,
 ) -> tuple[torch.Tensor, None]:
-    """Each row sees the shared prefix and its own past.
+    """Each segment sees what it continues and its own past.
 
     `query` is [1, heads, tokens, size], `key` and `value` [1, key heads, tokens, size];
     returns [1, tokens, heads, size].
@@ -39,25 +39,27 @@ def attend(
             raise NotImplementedError(f"attention with {name}")
     queries, keys, values = query[0], key[0], value[0]
     mixed = [
-        _mix(queries[:, first:last], seen_keys, seen_values, scaling, sliding_window)
-        for (first, last), seen_keys, seen_values in seen_by_rows(keys, values, layout)
+        _mix(queries[:, path[-1].first : path[-1].last], seen_keys, seen_values, scaling, sliding_window)
+        for path, seen_keys, seen_values in seen_by_segments(keys, values, layout)
     ]
     return torch.cat(mixed, dim=1).transpose(0, 1)[None], None
 
 
-def seen_by_rows(
+def seen_by_segments(
     keys: torch.Tensor, values: torch.Tensor, layout: Layout
-) -> Iterator[tuple[tuple[int, int], torch.Tensor, torch.Tensor]]:
-    """The prefix, then each row, with the keys and values that it sees."""
-    prefix = layout.prefix
-    for first, last in ((0, prefix), *layout.rows):
-        if first == last:
-            continue
-        seen_keys, seen_values = keys[:, first:last], values[:, first:last]
-        if first >= prefix > 0:
-            seen_keys = torch.cat((keys[:, :prefix], seen_keys), dim=1)
-            seen_values = torch.cat((values[:, :prefix], seen_values), dim=1)
-        yield (first, last), seen_keys, seen_values
+) -> Iterator[tuple[list[Segment], torch.Tensor, torch.Tensor]]:
+    """For each segment its path, with the keys and values along it, which are those that it sees."""
+    for number in range(len(layout.segments)):
+        path = layout.path(number)
+        if len(path) == 1:
+            (own,) = path
+            yield path, keys[:, own.first : own.last], values[:, own.first : own.last]
+        else:
+            yield (
+                path,
+                torch.cat([keys[:, each.first : each.last] for each in path], dim=1),
+                torch.cat([values[:, each.first : each.last] for each in path], dim=1),
+            )
 
 
 def _mix(

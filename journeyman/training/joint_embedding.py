@@ -45,7 +45,7 @@ def embedding_parts(policy: Policy, config: SFTConfig, batch: Sequence[Example],
     # Both views of a row go through one pass: a pack may end between them, and the distance needs the two.
     for first in range(0, len(views), 2):
         pack = pack_one(views[first : first + 2])
-        last = torch.tensor([end - 1 for _, end in pack.layout.rows])
+        last = torch.tensor(pack.layout.ends)
         asked, replied = policy.hidden(pack, last).float()
         distance = 1 - cosine_similarity(asked, replied, dim=0)
         share = distance / count

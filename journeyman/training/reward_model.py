@@ -143,7 +143,7 @@ class ScoreRegression(_ScalarHead):
         samples = [sample for (sample,) in examples]
         done = 0
         for pack in pack_rows(samples, self.config.pack_tokens):
-            rows = len(pack.layout.rows)
+            rows = len(pack.layout.ends)
             yield pack, [sample.score for sample in samples[done : done + rows]]
             done += rows
 
@@ -181,5 +181,5 @@ class RewardModel:
 
 def rewards_of(policy: Policy, pack: Pack, weight: torch.Tensor, bias: torch.Tensor) -> torch.Tensor:
     """weight·h + bias for the last token of each of the pack's rows [rows]; `weight` is [size], float32."""
-    last = torch.tensor([end - 1 for _, end in pack.layout.rows])
+    last = torch.tensor(pack.layout.ends)
     return policy.hidden(pack, last).float() @ weight + bias

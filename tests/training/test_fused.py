@@ -38,7 +38,8 @@ def test_losses_and_gradients_are_those_of_float64(masked, tmp_path, monkeypatch
     assert policy._fused is not None
     rows = masked(4)
     (pack,) = pack_rows(rows, 10**6)
-    assert pack.layout.prefix > attention.BLOCK
+    assert pack.layout.segments[0].last > attention.BLOCK
+    assert len(pack.layout.segments) > len(rows)
     found = -policy.token_logprobs(pack).sum()
     policy.backward(found)
 

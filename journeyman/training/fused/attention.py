@@ -5,8 +5,8 @@ from functools import lru_cache
 
 import torch
 
-from journeyman.training.attention import seen_by_rows
-from journeyman.training.batches import Layout
+from journeyman.training.attention import seen_by_segments
+from journeyman.training.batches import Layout, Segment
 
 BLOCK = 128
 """Queries whose weights exist at the same time; what lies after a block's last query is not computed at all."""
@@ -33,14 +33,14 @@ def rotated(heads: torch.Tensor, cosine: torch.Tensor, sine: torch.Tensor, *, ba
 def attend(
     queries: torch.Tensor, keys: torch.Tensor, values: torch.Tensor, layout: Layout, window: int | None
 ) -> torch.Tensor:
-    """Each row sees the shared prefix and its own past.
+    """Each segment sees what it continues and its own past.
 
     `queries` is [key heads, tokens, group, size] and scaled, `keys` and `values` [key heads, tokens, size]; returns
     what `queries` is shaped like.
     """
     found = torch.empty_like(queries)
-    for span, seen_keys, seen_values in seen_by_rows(keys, values, layout):
-        for at, end, seen in _blocks(span, seen_keys):
+    for path, seen_keys, seen_values in seen_by_segments(keys, values, layout):
+        for at, end, seen in _blocks(path[-1], seen_keys):
             weights = _weights(queries[:, at:end], seen_keys[:, :seen], window)
             torch.bmm(weights, seen_values[:, :seen], out=found[:, at:end].flatten(1, 2))
     return found
@@ -56,31 +56,32 @@ def attend_backward(
 ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Gradients of the scaled queries, of keys and of values."""
     of_queries, of_keys, of_values = torch.empty_like(queries), torch.zeros_like(keys), torch.zeros_like(values)
-    for span, seen_keys, seen_values in seen_by_rows(keys, values, layout):
-        row_keys, row_values = torch.zeros_like(seen_keys), torch.zeros_like(seen_values)
-        for at, end, seen in _blocks(span, seen_keys):
+    for path, seen_keys, seen_values in seen_by_segments(keys, values, layout):
+        path_keys, path_values = torch.zeros_like(seen_keys), torch.zeros_like(seen_values)
+        for at, end, seen in _blocks(path[-1], seen_keys):
             weights = _weights(queries[:, at:end], seen_keys[:, :seen], window)
             asked, wanted = queries[:, at:end].flatten(1, 2), gradient[:, at:end].flatten(1, 2)
-            row_values[:, :seen].baddbmm_(weights.transpose(1, 2), wanted)
+            path_values[:, :seen].baddbmm_(weights.transpose(1, 2), wanted)
             slopes = torch.bmm(wanted, seen_values[:, :seen].transpose(1, 2))
             slopes = torch._softmax_backward_data(slopes, weights, -1, weights.dtype)
             torch.bmm(slopes, seen_keys[:, :seen], out=of_queries[:, at:end].flatten(1, 2))
-            row_keys[:, :seen].baddbmm_(slopes.transpose(1, 2), asked)
-        first, last = span
-        before = row_keys.shape[1] - (last - first)
-        for total, part in ((of_keys, row_keys), (of_values, row_values)):
-            total[:, :before] += part[:, :before]
-            total[:, first:last] += part[:, before:]
+            path_keys[:, :seen].baddbmm_(slopes.transpose(1, 2), asked)
+        lengths = [each.last - each.first for each in path]
+        for total, parts in (
+            (of_keys, torch.split(path_keys, lengths, dim=1)),
+            (of_values, torch.split(path_values, lengths, dim=1)),
+        ):
+            for each, part in zip(path, parts, strict=True):
+                total[:, each.first : each.last] += part
     return of_queries, of_keys, of_values
 
 
-def _blocks(span: tuple[int, int], seen_keys: torch.Tensor) -> Iterator[tuple[int, int, int]]:
+def _blocks(own: Segment, seen_keys: torch.Tensor) -> Iterator[tuple[int, int, int]]:
     """First and last + 1 of some queries, and how many keys the last of them sees."""
-    first, last = span
-    before = seen_keys.shape[1] - (last - first)
-    for at in range(first, last, BLOCK):
-        end = min(at + BLOCK, last)
-        yield at, end, before + end - first
+    before = seen_keys.shape[1] - (own.last - own.first)
+    for at in range(own.first, own.last, BLOCK):
+        end = min(at + BLOCK, own.last)
+        yield at, end, before + end - own.first
 
 
 def _weights(queries: torch.Tensor, keys: torch.Tensor, window: int | None) -> torch.Tensor:

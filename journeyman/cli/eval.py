@@ -1,9 +1,6 @@
 """`journeyman eval`: the same cases for several models, and how sure we are of the difference."""
 
 import asyncio
-import importlib
-import os
-import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from pathlib import Path
@@ -18,7 +15,8 @@ from journeyman.config import Settings
 from journeyman.engines.engine import Engine
 from journeyman.engines.provider import ProviderEngine
 from journeyman.environments.environment import Suite
-from journeyman.errors import InvalidInput, NotFound
+from journeyman.environments.suites import load_suite
+from journeyman.errors import InvalidInput
 from journeyman.evals import CaseSuite, Journal, Judge, evaluate, load_cases, save, to_markdown
 from journeyman.evals.playing import find_price
 from journeyman.prices import PriceList
@@ -27,12 +25,6 @@ from journeyman.registry.adapters import lookup
 from journeyman.registry.resolve import last_promotion
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
-
-SUITES = {
-    "bank": "journeyman.demos.bank.environment:BankSuite",
-    "few-shot": "journeyman.environments.tasks.few_shot:FewShotSuite",
-    "price-tool": "journeyman.environments.tasks.price_tool:PriceToolSuite",
-}
 
 Environment = Annotated[
     str | None, typer.Option(help="bank, or module:attribute of a suite of your own, in place of --cases.")
@@ -112,24 +104,6 @@ def find_suite(environment: str | None, cases: Path | None) -> Suite:
     if (environment is None) == (cases is None):
         raise InvalidInput("name what to measure: either --environment, or --cases with a file or a folder of cases")
     return load_suite(environment) if environment is not None else load_cases(cast(Path, cases))
-
-
-def load_suite(name: str) -> Suite:
-    """The suite called `name`: one of our own, or `module:attribute`, a suite or a class that makes one."""
-    address = SUITES.get(name, name)
-    module_name, colon, attribute = address.partition(":")
-    if not colon:
-        raise NotFound("environment", name, SUITES, "A suite of your own is written module:attribute")
-    if address == name and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"cannot load the environment {name}: {error}; nothing was evaluated") from error
-    suite = found() if isinstance(found, type) else found
-    if not all(hasattr(suite, member) for member in ("name", "scenarios", "environment")):
-        raise InvalidInput(f"{name} is no suite: it needs a `name`, `scenarios(…)` and `environment(…)`")
-    return cast(Suite, suite)
 
 
 def number_of_cases(count: int | None, suite: Suite) -> int:

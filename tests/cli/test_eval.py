@@ -12,9 +12,10 @@ import pytest
 import typer
 from typer.testing import CliRunner, Result
 
-from journeyman.cli.eval import eval_command, load_suite, priced_as, stands_for
+from journeyman.cli.eval import eval_command, priced_as, stands_for
 from journeyman.cli.versus import versus_command
 from journeyman.config import Settings
+from journeyman.environments.suites import load_suite
 from journeyman.errors import InvalidInput, NotFound, UpstreamFailed
 from journeyman.records import Adapter, EvalReport, Promotion
 from journeyman.store.memory import MemoryStore

@@ -1,57 +1,31 @@
-"""Executes training runs: from a config to a registered adapter, through Ctrl-C, kills and restarts.
+"""Executes runs that learn from a dataset: from a config to a registered adapter."""
 
-What happened to a run is told by its events and its curves, in the store; its folder holds what it needs to go on.
-"""
-
-import hashlib
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from journeyman.config import Settings
 from journeyman.datasets.formats import write_whole
 from journeyman.datasets.soundness import what_is_wrong
 from journeyman.datasets.versions import find_dataset, load_rows
-from journeyman.engines.models import find_model, sha256_of
-from journeyman.errors import InvalidInput, NotFound, Refused
+from journeyman.engines.models import find_model
+from journeyman.errors import InvalidInput
 from journeyman.machine import describe_machine
-from journeyman.records import (
-    Adapter,
-    Condition,
-    Dataset,
-    Filter,
-    Point,
-    Row,
-    Run,
-    RunEvent,
-    RunStatus,
-    new_id,
-)
+from journeyman.records import Adapter, Dataset, Point, Row, Run, new_id
 from journeyman.records.run import CONFIGS, DistillConfig, TrainingConfig
 from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
 from journeyman.store.store import Store
 from journeyman.training.report import TrainingReport
 from journeyman.training.start import check_base, shape_to_keep
 from journeyman.training.stopping import stopping_in_order
-
-try:
-    import fcntl
-except ImportError:  # Windows has no such locks: there nobody checks that a run is executed only once at a time.
-    fcntl = None  # type: ignore[assignment]
+from journeyman.worker.runs import executing, model_version, of_run, put_event
 
 if TYPE_CHECKING:
     from journeyman.training.loop import Material, StepReport, Trainer
 
 Log = Callable[["StepReport"], None]
-Standing = RunStatus | Literal["killed"]
-
-_LOCK = "lock"
-_MODEL_FILES = (
-    "config.json", "generation_config.json", "tokenizer.json", "tokenizer_config.json", "chat_template.jinja",
-    "*.safetensors",
-)  # fmt: skip
 
 
 class TrainedModel(NamedTuple):
@@ -76,21 +50,24 @@ def plan_run(settings: Settings, store: Store, config: TrainingConfig) -> Run:
     """
     check_name(config.name)
     if config.full:
-        _check_model_name(settings, config.name)
+        check_model_name(settings, config.name)
     dataset = find_dataset(store, config.dataset)
     _sound_rows(dataset)
     model = find_model(settings, config.base)
-    version = _model_version(model)
+    version = model_version(model)
     # torch takes seconds to import and is not part of every installation: whoever only lists runs never pays for it.
     from journeyman.training.devices import choose_device
     from journeyman.training.threads import use_threads
 
     choose_device(config.device)
-    pinned: dict[str, Any] = {"dataset": f"{dataset.name}@{dataset.version}", "base": _pinned(settings, config.base)}
+    pinned: dict[str, Any] = {
+        "dataset": f"{dataset.name}@{dataset.version}",
+        "base": pinned_name(settings, config.base),
+    }
     if config.from_adapter is not None:
         pinned |= _start(store, config, config.from_adapter, model.name, version)
     if isinstance(config, DistillConfig):
-        pinned["teacher"] = _pinned(settings, config.teacher)
+        pinned["teacher"] = pinned_name(settings, config.teacher)
     id = new_id()
     return Run(
         id=id,
@@ -130,61 +107,8 @@ def execute(settings: Settings, store: Store, run: Run, log: Log) -> Adapter | T
     SIGINT and SIGTERM stop it after the step in progress, with a KeyboardInterrupt; a second one stops it at once.
     Refused when another process executes it, InvalidInput when it is finished or what it learns from has changed.
     """
-    with _lock(run):
-        before = last_event(store, run)
-        if before is not None:
-            _check_can_go_on(settings, run, before)
-        _put_event(store, run, "running")
-        try:
-            return _train(settings, store, run, log)
-        except KeyboardInterrupt:
-            _put_event(store, run, "stopped")
-            raise
-        except Exception as error:
-            _put_event(store, run, "failed", f"{type(error).__name__}: {error}")
-            raise
-
-
-def standing(store: Store, run: Run) -> Standing:
-    """How a run stands; `killed` when it was never told to stop and yet no process executes it."""
-    event = last_event(store, run)
-    if event is not None and event.status != "running":
-        return event.status
-    return "running" if _is_executed(run) else "killed"
-
-
-def last_event(store: Store, run: Run) -> RunEvent | None:
-    """What happened last to a run."""
-    return next(iter(store.find(RunEvent, _of(run), limit=1)), None)
-
-
-def last_point(store: Store, run: Run) -> Point | None:
-    """The newest point of a run's curves."""
-    return next(iter(store.find(Point, _of(run), limit=1)), None)
-
-
-def find_run(store: Store, reference: str) -> Run:
-    """The run with that id, the only one whose id starts or ends with it, or the `last` one; NotFound lists some."""
-    runs = store.find(Run)
-    found = [run for run in runs if reference and (run.id.startswith(reference) or run.id.endswith(reference))]
-    if reference == "last":
-        found = list(runs[:1])
-    if len(found) == 1:
-        return found[0]
-    if not found:
-        raise NotFound("run", reference, (run.id for run in runs[:5]), "More: journeyman train list")
-    some = ", ".join(run.id for run in found[:5])
-    raise InvalidInput(f"{len(found)} runs have an id that starts or ends with {reference!r}; give more of it: {some}")
-
-
-def find_unfinished(store: Store, run: Run) -> Run | None:
-    """The newest other run of the same config on the same data and model that was cut short and can go on."""
-    same = (
-        other
-        for other in store.find(Run)
-        if other.id != run.id and (other.config, other.base_version) == (run.config, run.base_version)
-    )
-    return next((other for other in same if standing(store, other) in ("stopped", "killed")), None)
+    with executing(settings, store, run):
+        return _train(settings, store, run, log)
 
 
 def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter | TrainedModel:
@@ -205,7 +129,7 @@ def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter | Tr
     report = _report(store, run, trainer, made)
     write_whole(Path(run.path) / "report.json", report.model_dump_json(indent=2).encode())
     write_whole(Path(run.path) / "report.md", report.to_markdown().encode())
-    _put_event(store, run, "finished", report.summary())
+    put_event(store, run, "finished", report.summary())
     trainer.discard_checkpoints()
     return made
 
@@ -238,7 +162,7 @@ def _register(settings: Settings, store: Store, run: Run, trainer: "Trainer") ->
 def _keep_model(settings: Settings, store: Store, run: Run, trainer: "Trainer") -> TrainedModel:
     from journeyman.training.checkpoints import writing_folder
 
-    _check_model_name(settings, trainer.config.name)
+    check_model_name(settings, trainer.config.name)
     folder = settings.models / trainer.config.name
     with writing_folder(folder) as partial:
         trainer.policy.save_model(partial, trainer.tokenizer.template)
@@ -270,13 +194,14 @@ def _helped(settings: Settings, store: Store, run: Run) -> AbstractContextManage
     return helped(Task.of(run, rows, model, folders), config.processes)
 
 
-def _check_model_name(settings: Settings, name: str) -> None:
+def check_model_name(settings: Settings, name: str) -> None:
+    """InvalidInput when a model of that name is there already."""
     if (settings.models / name).exists():
         raise InvalidInput(f"there is a model called {name} already, in {settings.models}; choose another --name")
 
 
-def _pinned(settings: Settings, model: str) -> str:
-    """A name that means the same tomorrow, and in another folder."""
+def pinned_name(settings: Settings, model: str) -> str:
+    """A model's name that means the same tomorrow, and in another folder."""
     folder = find_model(settings, model)
     return model if folder.parent == settings.models.resolve() else str(folder)
 
@@ -291,7 +216,7 @@ def _start(store: Store, config: TrainingConfig, reference: str, base: str, vers
 
 def _report(store: Store, run: Run, trainer: "Trainer", made: Adapter | TrainedModel) -> TrainingReport:
     progress = trainer.progress
-    points = store.find(Point, _of(run), limit=progress.step)
+    points = store.find(Point, of_run(run), limit=progress.step)
     return TrainingReport(
         run_id=run.id,
         adapter=f"{made.name}@{made.id}" if isinstance(made, Adapter) else made.name,
@@ -339,61 +264,3 @@ def _sound_rows(dataset: Dataset) -> list[Row]:
             "Build it from two conversations or more"
         )
     return rows
-
-
-def _check_can_go_on(settings: Settings, run: Run, last: RunEvent) -> None:
-    if last.status == "finished":
-        raise InvalidInput(f"run {run.id} is finished: {last.detail}. Start a new one to train again")
-    base = str(run.config["base"])
-    found = _model_version(find_model(settings, base))
-    if found != run.base_version:
-        raise InvalidInput(
-            f"the model {base} is not the one that run {run.id} started with (its files hash to {found}, not "
-            f"{run.base_version}): going on would mix two models. Put it back, or start a new run"
-        )
-
-
-def _model_version(folder: Path) -> str:
-    """16 hex digits of the SHA-256 over everything that a model computes with."""
-    digest = hashlib.sha256()
-    for file in sorted({file for pattern in _MODEL_FILES for file in folder.glob(pattern)}):
-        digest.update(f"{file.name} {sha256_of(file)}\n".encode())
-    return digest.hexdigest()[:16]
-
-
-@contextmanager
-def _lock(run: Run) -> Iterator[None]:
-    """Have a run for oneself. The system opens the lock when its process ends, however it ends."""
-    folder = Path(run.path)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / _LOCK).open("w") as file:
-        if not _locks(file):
-            raise Refused(f"another process executes run {run.id}; it was left alone. Wait for it, or stop it first")
-        yield
-
-
-def _is_executed(run: Run) -> bool:
-    try:
-        with (Path(run.path) / _LOCK).open("w") as file:
-            return not _locks(file)
-    except FileNotFoundError:
-        return False
-
-
-def _locks(file: IO[str]) -> bool:
-    """Take the lock on an open file, if nobody has it."""
-    if fcntl is None:
-        return True
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _put_event(store: Store, run: Run, status: RunStatus, detail: str = "") -> None:
-    store.put(RunEvent(run_id=run.id, status=status, detail=detail))
-
-
-def _of(run: Run) -> Filter:
-    return Filter(conditions=(Condition(field="run_id", operator="=", value=run.id),))

@@ -1,0 +1,37 @@
+"""Suites by name: our own, and those of a user's module."""
+
+import importlib
+import os
+import sys
+from typing import cast
+
+from journeyman.environments.environment import Suite
+from journeyman.errors import InvalidInput, NotFound
+
+SUITES = {
+    "bank": "journeyman.demos.bank.environment:BankSuite",
+    "few-shot": "journeyman.environments.tasks.few_shot:FewShotSuite",
+    "price-tool": "journeyman.environments.tasks.price_tool:PriceToolSuite",
+}
+"""Where the suites lie that have a name."""
+
+
+def load_suite(name: str) -> Suite:
+    """The suite called `name`: one of our own, or `module:attribute`, a suite or a class that makes one.
+
+    NotFound for an unknown name, InvalidInput for what cannot be imported or is no suite.
+    """
+    address = SUITES.get(name, name)
+    module_name, colon, attribute = address.partition(":")
+    if not colon:
+        raise NotFound("environment", name, SUITES, "A suite of your own is written module:attribute")
+    if address == name and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"cannot load the environment {name}: {error}; nothing was started") from error
+    suite = found() if isinstance(found, type) else found
+    if not all(hasattr(suite, member) for member in ("name", "scenarios", "environment")):
+        raise InvalidInput(f"{name} is no suite: it needs a `name`, `scenarios(…)` and `environment(…)`")
+    return cast(Suite, suite)

@@ -17,7 +17,7 @@ from journeyman.capture.sub_agents import callers_by_span, callers_by_words
 from journeyman.capture.turns import Join, Turn, all_turns
 from journeyman.records import Exchange, Message, Score, Tokens, Trajectory
 
-__all__ = ["Branch", "Conversation", "Join", "TokenRun", "Turn", "join"]
+__all__ = ["Branch", "Conversation", "Join", "TokenRun", "Turn", "join", "token_runs"]
 
 
 class TokenRun(NamedTuple):
@@ -66,15 +66,8 @@ class Branch:
     @property
     def token_runs(self) -> tuple[TokenRun, ...]:
         """The tokens of the branch. A new run begins where a prompt does not repeat the tokens before it exactly."""
-        runs: list[_Run] = []
-        for exchange, choice in self.steps:
-            tokens = None if choice is None else exchange.choices[choice].tokens
-            if tokens is None:
-                continue
-            if not runs or not runs[-1].goes_on(tokens):
-                runs.append(_Run())
-            runs[-1].add(tokens)
-        return tuple(run.whole() for run in runs)
+        tokens = [None if choice is None else exchange.choices[choice].tokens for exchange, choice in self.steps]
+        return token_runs([each for each in tokens if each is not None])
 
     def trajectory(self, scenario_id: str = "", scores: Sequence[Score] = ()) -> Trajectory:
         """The branch as one attempt; what was captured has no scenario unless the caller knows one."""
@@ -335,6 +328,16 @@ def _firsts(founders: dict[int, Turn]) -> Callable[[Turn], Turn]:
         return found
 
     return first
+
+
+def token_runs(calls: Iterable[Tokens]) -> tuple[TokenRun, ...]:
+    """The tokens of calls in order; a new run begins where a prompt does not repeat the tokens before it exactly."""
+    runs: list[_Run] = []
+    for tokens in calls:
+        if not runs or not runs[-1].goes_on(tokens):
+            runs.append(_Run())
+        runs[-1].add(tokens)
+    return tuple(run.whole() for run in runs)
 
 
 class _Run:

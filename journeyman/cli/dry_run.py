@@ -16,7 +16,7 @@ from journeyman.worker import config_of, preview
 
 if TYPE_CHECKING:
     from journeyman.rendering.chat import ChatTokenizer
-    from journeyman.training.samples import Sample
+    from journeyman.rendering.masks import MaskedTokens
 
 SHOWN = 3
 """How many examples are shown."""
@@ -46,12 +46,12 @@ def show_plan(settings: Settings, store: Store, run: Run) -> None:
         for sample in example:
             kinds = f"{len(sample.ids)} tokens, {sample.learned} learned"
             console.print(Text(f"── row {number}, {kinds}", style="bold"))
-            console.print(Text().join(_pieces(material.tokenizer, sample, coloured=console.is_terminal)))
+            console.print(Text().join(decoded_pieces(material.tokenizer, sample, coloured=console.is_terminal)))
     typer.echo("Nothing was started.")
 
 
-def _pieces(tokenizer: "ChatTokenizer", sample: "Sample", *, coloured: bool) -> Iterator[Text]:
-    """The decoded tokens, in runs of learned and unlearned ones."""
+def decoded_pieces(tokenizer: "ChatTokenizer", sample: "MaskedTokens", *, coloured: bool) -> Iterator[Text]:
+    """The decoded tokens, in runs of learned and unlearned ones; without colour, ⟦what is learned⟧ is bracketed."""
     start = 0
     for end in range(1, len(sample.ids) + 1):
         learned = sample.mask[start]

@@ -17,6 +17,8 @@ from journeyman.cli.ingest import ingest_command
 from journeyman.cli.label import label_command
 from journeyman.cli.payback import payback_command
 from journeyman.cli.promote import aliases_command, promote_command, rollback_command
+from journeyman.cli.train_logs import train_logs as _train_logs  # noqa: F401, it adds itself to `train`
+from journeyman.cli.train_rl import train_rl as _train_rl  # noqa: F401, it adds itself to `train`
 from journeyman.cli.transfer import app as export_app
 from journeyman.cli.transfer import import_command
 from journeyman.cli.up import up

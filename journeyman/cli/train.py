@@ -19,7 +19,7 @@ from journeyman.cli.thread import one_line
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput
 from journeyman.records import Run
-from journeyman.records.run import CONFIGS, RunKind, TrainingConfig
+from journeyman.records.run import CONFIGS, PolicyConfig, RunKind, TrainingConfig
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
 from journeyman.worker import (
@@ -62,7 +62,7 @@ def _flag(option: str) -> str:
     return "--from" if option == "from_adapter" else f"--{option.replace('_', '-')}"
 
 
-def _with_tuning(config: type[TrainingConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+def with_tuning(config: type[PolicyConfig]) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Give a command an option for each field of a config that is not its own parameter.
 
     An option that was not given is None: defaults have one home, the config, and `--resume` can tell what was given.
@@ -92,7 +92,7 @@ def _option(name: str, field: FieldInfo) -> Any:
 def _command(kind: RunKind, summary: str) -> None:
     """Add the command of one method."""
 
-    @_with_tuning(CONFIGS[kind])
+    @with_tuning(CONFIGS[kind])
     def train(
         dataset: Annotated[
             str | None, typer.Argument(help="A dataset's name (its newest version), or name@version.")
@@ -124,7 +124,7 @@ def _command(kind: RunKind, summary: str) -> None:
                 run = create_run(settings, store, _config(kind, given))
                 _hint_at_unfinished(store, run)
             else:
-                _refuse_beside_resume(given if threads is None else given | {"threads": threads})
+                refuse_beside_resume(given if threads is None else given | {"threads": threads})
                 run = find_run(store, resume)
             _carry_out(settings, store, run)
 
@@ -145,7 +145,7 @@ def list_runs(limit: Annotated[int, typer.Option(min=1, help="How many to show, 
     table = Table(box=None, header_style="dim", pad_edge=False)
     for heading in ("run", "started (UTC)", "status"):
         table.add_column(heading, no_wrap=True)
-    table.add_column("dataset")
+    table.add_column("learns from")
     for heading in ("step", "loss"):
         table.add_column(heading, justify="right", no_wrap=True)
     table.add_column("outcome")
@@ -189,8 +189,13 @@ def _config(kind: RunKind, given: dict[str, Any]) -> TrainingConfig:
     try:
         return CONFIGS[kind].model_validate(named | given)
     except ValidationError as invalid:
-        problems = "; ".join(_problem(error) for error in invalid.errors())
-        raise InvalidInput(f"{problems}. Nothing was started") from invalid
+        raise explain(invalid) from invalid
+
+
+def explain(invalid: ValidationError) -> InvalidInput:
+    """What is wrong with a config, by option."""
+    problems = "; ".join(_problem(error) for error in invalid.errors())
+    return InvalidInput(f"{problems}. Nothing was started")
 
 
 def _problem(error: Any) -> str:
@@ -198,7 +203,8 @@ def _problem(error: Any) -> str:
     return f"{named}{error['msg'].removeprefix('Value error, ')}"
 
 
-def _refuse_beside_resume(given: dict[str, Any]) -> None:
+def refuse_beside_resume(given: dict[str, Any]) -> None:
+    """InvalidInput for options that a run which goes on cannot take."""
     if given:
         listed = ", ".join("DATASET" if option == "dataset" else _flag(option) for option in given)
         raise InvalidInput(f"--resume goes on exactly as the run began; leave out {listed}, or start a new run")
@@ -249,9 +255,9 @@ def _cells(store: Store, run: Run) -> tuple[str | Text, ...]:
         short_id(run),
         f"{run.at:%Y-%m-%d %H:%M:%S}",
         standing(store, run),
-        one_line(str(run.config["dataset"])),
+        one_line(str(run.config.get("dataset") or run.config.get("suite") or run.config["feedback"])),
         str(point.step) if point else "-",
-        f"{point.values['loss']:.4f}" if point else "-",
+        f"{point.values['loss']:.4f}" if point and "loss" in point.values else "-",
         one_line(event.detail if event else ""),
     )
 

@@ -1,18 +1,18 @@
 """One training job: what it was asked to do, what happened, and its curves."""
 
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 from pydantic import ConfigDict, Field, model_validator
 
 from journeyman.records.record import Frozen, Record
 
 RunStatus = Literal["running", "finished", "failed", "stopped"]
-RunKind = Literal["sft", "dpo", "kto", "orpo", "reward", "distill"]
+RunKind = Literal["sft", "dpo", "kto", "orpo", "reward", "distill", "rl", "logs"]
 Targets = Literal["all-linear", "attention", "mlp"]
 
 
-class TrainingConfig(Frozen):
-    """What every training run is asked to do, whatever its method; the defaults work for small models.
+class PolicyConfig(Frozen):
+    """Which model learns, and how its weights are moved, whatever it learns from.
 
     The words below the fields are also the help of the command line's options.
     """
@@ -21,8 +21,6 @@ class TrainingConfig(Frozen):
 
     base: str
     """Base model: a pulled model's name, or a folder."""
-    dataset: str
-    """A dataset's name (the newest version), or name@version."""
     name: str
     """What to call the adapter."""
     full: bool = False
@@ -41,26 +39,12 @@ class TrainingConfig(Frozen):
     """Share of the adapter's inputs that are dropped while training."""
     learning_rate: float = Field(1e-3, gt=0)
     """Peak learning rate, reached after warm-up; a cosine takes it down to a tenth. A tenth of it with --full."""
-    epochs: float = Field(1.0, gt=0)
-    """How often each conversation is seen; 0.5 sees half of them."""
-    batch_rows: int = Field(8, ge=1)
-    """Conversations per optimiser step."""
     pack_tokens: int = Field(2048, ge=64)
     """Most tokens in one packed forward pass; bounds memory, not the batch."""
-    max_length: int = Field(2048, ge=16)
-    """Longest conversation in tokens; a longer one is refused, never silently cut."""
-    warmup: float = Field(0.05, ge=0, le=1)
-    """Share of the steps over which the learning rate rises."""
     weight_decay: float = Field(0.0, ge=0)
     """Decoupled weight decay of AdamW."""
     clip_norm: float = Field(1.0, gt=0)
     """A gradient with a larger norm is scaled down to it."""
-    validate_every: int = Field(10, ge=1)
-    """Steps between two validations on the held-out conversations."""
-    patience: int = Field(3, ge=1)
-    """Validations without improvement before the run stops early."""
-    checkpoint_every: int = Field(10, ge=1)
-    """Steps between two checkpoints; a killed run goes on from the last one."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """auto takes bfloat16 where the processor computes it natively."""
     device: Literal["auto", "cpu", "cuda"] = "cpu"
@@ -79,7 +63,7 @@ class TrainingConfig(Frozen):
         return given
 
     @model_validator(mode="after")
-    def _fits_together(self) -> "TrainingConfig":
+    def _fits_together(self) -> Self:
         fields = ("from_adapter", "rank", "alpha", "rank_stabilised", "targets", "dropout")
         given = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
         if self.processes > 1 and self.device == "cuda":
@@ -87,6 +71,27 @@ class TrainingConfig(Frozen):
         if self.full and given:
             raise ValueError(f"full fine-tuning has no adapter that these could shape: {', '.join(given)}")
         return self
+
+
+class TrainingConfig(PolicyConfig):
+    """What every run that learns from a dataset is asked to do; the defaults work for small models."""
+
+    dataset: str
+    """A dataset's name (the newest version), or name@version."""
+    epochs: float = Field(1.0, gt=0)
+    """How often each conversation is seen; 0.5 sees half of them."""
+    batch_rows: int = Field(8, ge=1)
+    """Conversations per optimiser step."""
+    max_length: int = Field(2048, ge=16)
+    """Longest conversation in tokens; a longer one is refused, never silently cut."""
+    warmup: float = Field(0.05, ge=0, le=1)
+    """Share of the steps over which the learning rate rises."""
+    validate_every: int = Field(10, ge=1)
+    """Steps between two validations on the held-out conversations."""
+    patience: int = Field(3, ge=1)
+    """Validations without improvement before the run stops early."""
+    checkpoint_every: int = Field(10, ge=1)
+    """Steps between two checkpoints; a killed run goes on from the last one."""
 
 
 class SFTConfig(TrainingConfig):
@@ -165,7 +170,7 @@ CONFIGS: dict[str, type[TrainingConfig]] = {
     "sft": SFTConfig, "dpo": DPOConfig, "kto": KTOConfig, "orpo": ORPOConfig, "reward": RewardConfig,
     "distill": DistillConfig,
 }  # fmt: skip
-"""What each kind of run is configured by."""
+"""What each kind of run that learns from a dataset is configured by."""
 
 
 class Run(Record):

@@ -7,15 +7,13 @@ teaches nothing and gets exactly 0, whatever rounding left of its spread.
 
 import math
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 
 from journeyman.errors import InvalidInput
+from journeyman.records.algorithm import Estimator
 
-Estimator = Literal[
-    "grpo", "dr_grpo", "rloo", "batch_std", "reinforce_pp", "reinforce_pp_baseline", "maxrl", "opo", "none"
-]
 EQUAL = 1e-6
 """Rewards whose standard deviation is below this are the same."""
 

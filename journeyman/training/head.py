@@ -22,17 +22,26 @@ def token_logprobs(
 
     `hidden` is [tokens, size] and `weight` [vocabulary, size], in the same precision; `targets` [tokens].
     """
-    found: torch.Tensor = _FrozenHead.apply(hidden, weight, targets, temperature)  # type: ignore[no-untyped-call]
+    found: torch.Tensor
+    found, _ = _FrozenHead.apply(hidden, weight, targets, temperature, False)  # type: ignore[no-untyped-call]
     return found
+
+
+def seen_token_statistics(
+    hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """`token_logprobs`, and the entropy in nats of each token's distribution [tokens], which is a constant."""
+    return _FrozenHead.apply(hidden, weight, targets, 1.0, True)  # type: ignore[no-any-return, no-untyped-call]
 
 
 class _FrozenHead(torch.autograd.Function):
     @staticmethod
     def forward(
-        context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float
-    ) -> torch.Tensor:
+        context: Any, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor, temperature: float, look: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
         wanted = context.needs_input_grad[0]
         logprobs = torch.empty(len(hidden), dtype=torch.float32, device=hidden.device)
+        entropies = torch.empty_like(logprobs) if look else logprobs.new_empty(0)
         slopes = torch.empty_like(hidden) if wanted else None
         # One buffer for all chunks: memory this large is given back to the system, and clearing it again is not free.
         room = hidden.new_empty((min(CHUNK, len(hidden)), len(weight)))
@@ -48,18 +57,22 @@ class _FrozenHead(torch.autograd.Function):
             spread = logits.sub_(most[:, None]).exp_()
             total = spread.sum(dim=1)
             logprobs[part] = chosen - most - total.log()
+            if look:
+                # H = −Σ p·log p with p = spread / total; entr(x) is −x·log x.
+                entropies[part] = total.log() + torch.special.entr(spread).sum(dim=1) / total
             if slopes is not None:
                 # d log p(target) / d hidden = (row of the target − expected row) / temperature
                 expected = torch.mm(spread.to(weight.dtype), weight).div_(total[:, None])
                 torch.sub(weight[targets[part]], expected, out=slopes[part])
         if slopes is not None:
             context.save_for_backward(slopes if temperature == 1.0 else slopes / temperature)
-        return logprobs
+        context.mark_non_differentiable(entropies)
+        return logprobs, entropies
 
     @staticmethod
-    def backward(context: Any, gradient: torch.Tensor) -> tuple[torch.Tensor, None, None, None]:
+    def backward(context: Any, gradient: torch.Tensor, _: torch.Tensor) -> tuple[torch.Tensor | None, ...]:
         (slopes,) = context.saved_tensors
-        return slopes * gradient[:, None].to(slopes.dtype), None, None, None
+        return slopes * gradient[:, None].to(slopes.dtype), None, None, None, None
 
 
 def _sharpen(logits: torch.Tensor, hidden: torch.Tensor, weight: torch.Tensor, targets: torch.Tensor) -> None:

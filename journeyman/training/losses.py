@@ -2,7 +2,8 @@
 
 Logarithms are natural. ℓ is the policy's log-probability of a sampled token, ℓ_old the trainer's at the start of the
 update, ℓ_μ the sampler's; ρ = exp(ℓ − ℓ_old) and w = exp(ℓ_old − ℓ_μ). Gradients flow through ℓ alone. All losses are
-minimised. The same names mean different mathematics in different libraries: `PolicyObjective.equation` prints ours.
+minimised. The same names mean different mathematics in different libraries:
+`reinforcement.policy_loss.equation` prints ours.
 """
 
 from typing import Literal
@@ -10,7 +11,6 @@ from typing import Literal
 import torch
 from torch.nn.functional import logsigmoid
 
-PolicyKind = Literal["reinforce", "ppo", "cispo", "gspo", "gspo_token", "sapo", "dppo_tv"]
 Divergence = Literal["k1", "k2", "k3", "k3_weighted"]
 _MOST_LOG_RATIO = 20.0
 

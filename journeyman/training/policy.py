@@ -17,15 +17,15 @@ from transformers.utils.logging import disable_progress_bar
 from journeyman.engines.local.network.borrowed import load_weights
 from journeyman.engines.local.network.precision import choose_dtype
 from journeyman.errors import InvalidInput
-from journeyman.records.run import TrainingConfig
+from journeyman.records.run import PolicyConfig
 from journeyman.rendering.chat import TEMPLATE_FILE, ChatTemplate
 from journeyman.training import attention
 from journeyman.training.batches import Pack
 from journeyman.training.devices import choose_device
 from journeyman.training.fused.trunk import fuse
-from journeyman.training.head import token_logprobs
+from journeyman.training.head import seen_token_statistics, token_logprobs
 from journeyman.training.layers import layers_to_adapt
-from journeyman.training.trainable_head import trainable_token_logprobs
+from journeyman.training.trainable_head import token_logprobs_and_entropies, trainable_token_logprobs
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
 """What beside the weights and the template makes a model folder."""
@@ -38,7 +38,7 @@ class Policy:
     optimiser moves, and where the gradients of several packs add up.
     """
 
-    def __init__(self, model_folder: Path, config: TrainingConfig, start: Path | None = None) -> None:
+    def __init__(self, model_folder: Path, config: PolicyConfig, start: Path | None = None) -> None:
         """Begin with a fresh adapter, or with the one in the folder `start`."""
         self._base_name, self._folder, self.full = model_folder.name, model_folder, config.full
         # The command line has a progress line of its own.
@@ -86,6 +86,36 @@ class Policy:
         compute = trainable_token_logprobs if self.head.requires_grad else token_logprobs
         return compute(self.hidden(pack, pack.predictors), self.head, targets)
 
+    def token_statistics(self, pack: Pack, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Log-probability of each target, differentiable, and the entropy in nats at its place, constant: [targets].
+
+        `hidden` is that of the pack's predictors.
+        """
+        if self.head is None or self.head.requires_grad:
+            logprobs, entropies = token_logprobs_and_entropies(hidden, self._logits_of, pack.targets.to(self.device))
+            return logprobs, entropies.detach()
+        return seen_token_statistics(hidden, self.head, pack.targets.to(self.device))
+
+    def learned_statistics(self, pack: Pack, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """As `token_statistics`, but the entropies are differentiable, too, at more cost."""
+        return token_logprobs_and_entropies(hidden, self._logits_of, pack.targets.to(self.device))
+
+    @contextmanager
+    def as_of(self, state: dict[str, torch.Tensor]) -> Iterator[None]:
+        """While inside, compute with the weights of a `state()`."""
+        now = self.state()
+        self.restore(state)
+        try:
+            yield
+        finally:
+            self.restore(now)
+
+    def base_state(self) -> dict[str, torch.Tensor]:
+        """The weights under which an adapter changes nothing; those of now for a model that is trained whole."""
+        return {
+            name: torch.zeros_like(value) if "lora_B" in name else value.clone() for name, value in self.masters.items()
+        }
+
     def backward(self, loss: torch.Tensor) -> None:
         """Add the gradient of `loss` to the masters' gradients."""
         loss.backward()  # type: ignore[no-untyped-call]
@@ -117,6 +147,12 @@ class Policy:
         """Log-probability of each target [targets], float32, without dropout and gradient."""
         with self.evaluating():
             return self.token_logprobs(pack)
+
+    def logprobs_at(self, pack: Pack, temperature: float) -> torch.Tensor:
+        """Log-probability of each target as sampled at another temperature [targets], without gradient."""
+        with self.evaluating():
+            logits = self._logits_of(self.hidden(pack, pack.predictors)) / temperature
+            return log_softmax(logits, dim=-1).gather(1, pack.targets.to(self.device)[:, None])[:, 0]
 
     @contextmanager
     def generating(self) -> Iterator[Any]:
@@ -161,11 +197,16 @@ class Policy:
                 shutil.copy(self._folder / name, folder / name)
         (folder / TEMPLATE_FILE).write_text(template.text)
 
+    def _logits_of(self, hidden: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self._plain.get_output_embeddings()(hidden)
+        cap = getattr(self._plain.config.get_text_config(), "final_logit_softcapping", None)
+        return (torch.tanh(logits / cap) * cap if cap else logits).float()
+
     def _inputs(self, pack: Pack) -> dict[str, Any]:
         ids, positions = pack.ids[None].to(self.device), pack.positions[None].to(self.device)
         return {"input_ids": ids, "position_ids": positions, "use_cache": False, "layout": pack.layout}
 
-    def _check_coverage(self, config: TrainingConfig) -> None:
+    def _check_coverage(self, config: PolicyConfig) -> None:
         modules = dict(self.network.named_modules())
         base = self.network.get_base_model()
         missed = [
@@ -177,7 +218,7 @@ class Policy:
             raise InvalidInput(f"no adapter was attached to {len(missed)} linear layers, such as {min(missed)}")
 
 
-def _adapted(base: PreTrainedModel, config: TrainingConfig, start: Path | None) -> PeftModel:
+def _adapted(base: PreTrainedModel, config: PolicyConfig, start: Path | None) -> PeftModel:
     with warnings.catch_warnings():
         # PEFT reads a property that transformers has renamed.
         warnings.filterwarnings("ignore", "`is_gradient_checkpointing`", FutureWarning)
@@ -196,7 +237,7 @@ def _adapted(base: PreTrainedModel, config: TrainingConfig, start: Path | None) 
         return get_peft_model(base, lora, autocast_adapter_dtype=False)
 
 
-def _suffixes(base: PreTrainedModel, config: TrainingConfig) -> list[str]:
+def _suffixes(base: PreTrainedModel, config: PolicyConfig) -> list[str]:
     return sorted({name.rpartition(".")[2] for name in layers_to_adapt(base, config.targets)})
 
 

@@ -5,13 +5,12 @@ of splitting it changes the gradient. Tokens that were not sampled are not here 
 """
 
 from collections.abc import Sequence
-from typing import Literal
 
 import torch
 
 from journeyman.errors import InvalidInput
+from journeyman.records.algorithm import Reduction
 
-Reduction = Literal["token", "sequence", "sequence_sum", "constant", "prompt", "rollout", "sum"]
 EQUATIONS: dict[Reduction, str] = {
     "token": "Σ loss / tokens of the batch",
     "sequence": "mean over sequences of their tokens' mean",

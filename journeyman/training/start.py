@@ -6,7 +6,7 @@ from typing import Any
 
 from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.records import Adapter, Run
-from journeyman.records.run import TrainingConfig
+from journeyman.records.run import PolicyConfig
 
 _CONFIG = "adapter_config.json"
 _ATTENTION = {"q_proj", "k_proj", "v_proj", "o_proj", "qkv_proj"}
@@ -42,7 +42,7 @@ def _targets(layers: set[str]) -> str:
     return "all-linear"
 
 
-def check_start(config: TrainingConfig, start: Path | None) -> None:
+def check_start(config: PolicyConfig, start: Path | None) -> None:
     """InvalidInput when the config asks for another shape than the adapter has that it goes on from."""
     if start is None:
         return
@@ -65,7 +65,7 @@ def check_base(adapter: Adapter, run: Run | None, base: str, version: str) -> No
         )
 
 
-def shape_to_keep(adapter: Adapter, config: TrainingConfig) -> dict[str, Any]:
+def shape_to_keep(adapter: Adapter, config: PolicyConfig) -> dict[str, Any]:
     """The shape that a config takes over from an adapter; InvalidInput when it was given another one."""
     shape = shape_of(Path(adapter.path))
     wrong = [name for name in shape if name in config.model_fields_set and getattr(config, name) != shape[name]]

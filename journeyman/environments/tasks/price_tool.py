@@ -51,9 +51,9 @@ class PriceToolSettings(Frozen):
     """
 
     examples: int = Field(2, ge=0, le=8)
-    words: int = Field(2, ge=1, le=3)
-    digits: int = Field(3, ge=2, le=5)
-    questions: int = Field(1, ge=1, le=len(QUESTIONS))
+    words: int = Field(3, ge=1, le=3)
+    digits: int = Field(4, ge=2, le=5)
+    questions: int = Field(6, ge=1, le=len(QUESTIONS))
     prompt: bool = False
     speak: Literal["text", "tools"] = "text"
 

@@ -1,0 +1,87 @@
+"""One run of reinforcement learning: what is attempted, how often, and how an update is computed."""
+
+from typing import Self
+
+from pydantic import Field, model_validator
+
+from journeyman.records.algorithm import ALGORITHMS, Algorithm, Critic
+from journeyman.records.run import PolicyConfig
+
+
+class RLConfig(PolicyConfig):
+    """Reinforcement learning: the agent attempts scenarios, rewards compare the attempts, the policy follows."""
+
+    rank: int = Field(8, ge=1, le=512)
+    """Rank of the adapter's matrices."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Constant after one step; 3e-4 suits runs of fewer than about 30 steps. A tenth of it with --full."""
+    suite: str
+    """What to attempt: a suite's name, or `module:attribute` of one of your own."""
+    reward: str = "reward"
+    """The environment's score of that name, or `module:attribute` of a reward of your own."""
+    steps: int = Field(20, ge=1)
+    """Steps: attempts, their rewards, an update."""
+    scenarios: int = Field(8, ge=1)
+    """Scenarios in a step."""
+    attempts: int = Field(8, ge=1)
+    """Attempts at each scenario, which are compared with each other."""
+    new_tokens: int = Field(64, ge=1)
+    """Longest reply in one turn."""
+    max_calls: int = Field(16, ge=1)
+    """Most turns of an attempt."""
+    concurrency: int = Field(64, ge=1)
+    """Attempts under way at a time."""
+    evaluate_every: int = Field(5, ge=0)
+    """Steps between two measurements on held-out scenarios; 0 measures only before and after."""
+    evaluate_scenarios: int = Field(24, ge=1)
+    """Held-out scenarios of a measurement, four attempts at each."""
+    staleness: int = Field(0, ge=0, le=1)
+    """1 samples the next step's attempts while this step's are learned from, with weights that are one step old."""
+    engine: str = "local"
+    """Where attempts are sampled: an engine of the run's own, or the URL of one that runs and takes adapters."""
+    algorithm: Algorithm = ALGORITHMS["cispo"]
+    """How an update is computed."""
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        if self.full:
+            raise ValueError("the engine samples under an adapter that changes with each step; leave out --full")
+        if self.processes != 1:
+            raise ValueError("a run of reinforcement learning computes in one process; leave out --processes")
+        compares = self.algorithm.critic is None and self.algorithm.estimator not in ("none", "reinforce_pp")
+        if compares and self.attempts < 2:
+            raise ValueError(
+                f"the estimator {self.algorithm.estimator} compares attempts at one scenario, and there is one: raise "
+                "--attempts, or choose --algorithm ppo, reinforce_pp or reinforce"
+            )
+        return self
+
+
+class LogsConfig(PolicyConfig):
+    """Learning from captured traffic: what was sampled in production, and what was said of it."""
+
+    rank: int = Field(8, ge=1, le=512)
+    """Rank of the adapter's matrices."""
+    learning_rate: float = Field(1e-4, gt=0)
+    """Constant. A tenth of it with --full."""
+    where: str = ""
+    """Which calls, as a filter; all that were completed if absent."""
+    feedback: str
+    """The feedback whose values are the rewards."""
+    epochs: int = Field(1, ge=1)
+    """How often each conversation is learned from; ratios tell how far the policy has left what was sampled."""
+    batch_attempts: int = Field(32, ge=1)
+    """Conversations in one update."""
+    algorithm: Algorithm = Algorithm(estimator="none", loss="ppo", old="engine", critic=Critic())
+    """How an update is computed."""
+
+    @model_validator(mode="after")
+    def _can_be_run(self) -> Self:
+        if self.full or self.processes != 1:
+            raise ValueError("captured traffic trains an adapter, in one process; leave out --full and --processes")
+        if self.algorithm.critic is None and self.algorithm.estimator not in ("none", "reinforce_pp"):
+            raise ValueError(
+                f"the estimator {self.algorithm.estimator} compares attempts at one scenario, and production made one "
+                "of each: choose --algorithm ppo or reinforce_pp"
+            )
+        return self

@@ -1,0 +1,115 @@
+"""What one update learns from: attempts with their rewards, compared with each other."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from journeyman.records import Score, Trajectory, TrajectoryGroup
+from journeyman.records.algorithm import Algorithm
+from journeyman.training.advantages import advantages, overlong_penalty, scale_to_unit
+from journeyman.training.reinforcement.rows import AttemptRow, rows_of, sampled_tokens, why_not
+
+
+@dataclass(frozen=True, slots=True)
+class Attempted:
+    """One attempt as an update sees it. `advantage` is the whole attempt's; with a critic it is not used."""
+
+    trajectory: Trajectory
+    group: int
+    reward: float | None
+    advantage: float
+    rows: tuple[AttemptRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """The attempts of a step. `dropped` counts by reason those that the update does not learn from."""
+
+    attempts: tuple[Attempted, ...]
+    groups: int
+    silent_groups: int
+    dropped: dict[str, int] = field(default_factory=dict)
+
+    def rewards_by_group(self) -> list[list[float]]:
+        """The rewards of each group of which an attempt could be scored."""
+        found: dict[int, list[float]] = {}
+        for each in self.attempts:
+            if each.reward is not None:
+                found.setdefault(each.group, []).append(each.reward)
+        return list(found.values())
+
+    @classmethod
+    def joined(cls, parts: "Sequence[Batch]") -> "Batch":
+        """One batch of several, whose attempts and groups are numbered on."""
+        attempts: list[Attempted] = []
+        groups, dropped = 0, dict[str, int]()
+        for part in parts:
+            first = len(attempts)
+            for each in part.attempts:
+                rows = tuple(replace(row, attempt=row.attempt + first) for row in each.rows)
+                attempts.append(replace(each, group=each.group + groups, rows=rows))
+            groups += part.groups
+            for reason, count in part.dropped.items():
+                dropped[reason] = dropped.get(reason, 0) + count
+        return cls(tuple(attempts), groups, sum(part.silent_groups for part in parts), dropped)
+
+
+def make_batch(
+    algorithm: Algorithm,
+    groups: Sequence[TrajectoryGroup],
+    scores: Sequence[Sequence[Score | None]],
+    new_tokens: int,
+) -> Batch:
+    """Attempts with their rewards as a batch; InvalidInput for what the estimator cannot compare.
+
+    An attempt that failed, or whose tokens are not known, has no reward and teaches nothing; its siblings are compared
+    without it. What was cut off still counts in its group's mean when the algorithm masks it.
+    """
+    dropped: dict[str, int] = {}
+    found: list[tuple[Trajectory, int, float | None, bool]] = []
+    for number, (group, given) in enumerate(zip(groups, scores, strict=True)):
+        for trajectory, score in zip(group.trajectories, given, strict=True):
+            reason = _reason(trajectory, score)
+            if reason is None:
+                assert score is not None
+                reward = score.value + _penalty(algorithm, trajectory, new_tokens)
+                masked = algorithm.mask_truncated and was_cut(trajectory)
+                found.append((trajectory, number, reward, masked))
+                reason = "cut off, and masked" if masked else None
+            else:
+                found.append((trajectory, number, None, True))
+            if reason is not None:
+                dropped[reason] = dropped.get(reason, 0) + 1
+    computed = advantages(
+        [reward for _, _, reward, _ in found],
+        [number for _, number, _, _ in found],
+        algorithm.estimator,
+        lengths=[sampled_tokens(trajectory) for trajectory, _, _, _ in found],
+        ddof=algorithm.ddof,
+    )
+    values = scale_to_unit(computed.values) if algorithm.unit_scale else computed.values
+    attempts = tuple(
+        Attempted(trajectory, number, reward, value, () if masked else tuple(rows_of(trajectory, at)))
+        for at, ((trajectory, number, reward, masked), value) in enumerate(zip(found, values, strict=True))
+    )
+    return Batch(attempts, len(groups), computed.silent_groups, dropped)
+
+
+def was_cut(trajectory: Trajectory) -> bool:
+    """Whether the attempt's last reply was longer than it was allowed to be."""
+    return bool(trajectory.finish_reasons) and trajectory.finish_reasons[-1] == "length"
+
+
+def _penalty(algorithm: Algorithm, trajectory: Trajectory, new_tokens: int) -> float:
+    if algorithm.overlong_buffer is None:
+        return 0.0
+    longest = max(len(each.reply) for each in trajectory.tokens)
+    return overlong_penalty(longest, new_tokens, min(algorithm.overlong_buffer, new_tokens))
+
+
+def _reason(trajectory: Trajectory, score: Score | None) -> str | None:
+    """Why nothing can be learned from an attempt, in the words of a table; None when something can."""
+    if trajectory.error is not None:
+        return f"failed: {trajectory.error.partition(':')[0]}"
+    if why_not(trajectory) is not None:
+        return "tokens or log-probabilities missing"
+    return "no reward" if score is None else None

@@ -1,0 +1,85 @@
+"""Attempts that were captured in production, with what people or programs said of them: no environment is needed.
+
+They were sampled by some earlier policy, whose log-probabilities came with them. Whatever lacks its tokens, its
+log-probabilities or its feedback is left out and counted by the reason: nothing is imputed.
+"""
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from journeyman.capture.on_policy import on_policy_problem
+from journeyman.capture.trajectories import Branch, join
+from journeyman.datasets.sources import complete_only, matching
+from journeyman.errors import InvalidInput
+from journeyman.records import Condition, Feedback, Filter, Scenario, Score, TrajectoryGroup
+from journeyman.store.store import Store
+
+
+class Logged(NamedTuple):
+    """Each conversation as a group of one, with its score; how many calls matched, and what was left out and why."""
+
+    groups: tuple[TrajectoryGroup, ...]
+    scores: tuple[tuple[Score, ...], ...]
+    matched: int
+    left_out: Counter[str]
+
+
+def logged_attempts(store: Store, where: Filter, feedback: str, served: Sequence[str]) -> Logged:
+    """Captured conversations with a value of the feedback named so, newest value first.
+
+    `served` are the names under which the base model and adapters of it answer: tokens of another model's tokenizer
+    mean something else. InvalidInput, with the reasons, when nothing can be learned from.
+    """
+    exchanges = list(matching(store, complete_only(where)))
+    groups, scores, left_out = list[TrajectoryGroup](), list[tuple[Score, ...]](), Counter[str]()
+    for conversation in join(exchanges):
+        for branch in conversation.branches:
+            problem = _problem(branch, served)
+            score = None if problem else _score(store, branch, feedback)
+            if problem is None and score is None:
+                problem = f"it has no feedback named {feedback} with a value"
+            if problem is not None:
+                left_out[problem] += 1
+                continue
+            assert score is not None
+            trajectory = branch.trajectory(branch.turn.exchange.id, (score,))
+            scenario = Scenario(id=trajectory.scenario_id, environment="logged", kind="logged")
+            groups.append(TrajectoryGroup(scenario=scenario, trajectories=(trajectory,)))
+            scores.append((score,))
+    if not groups:
+        reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.most_common(5)) or "no call matches"
+        raise InvalidInput(f"no captured conversation can be learned from on its own tokens. {reasons}")
+    return Logged(tuple(groups), tuple(scores), len(exchanges), left_out)
+
+
+def _problem(branch: Branch, served: Sequence[str]) -> str | None:
+    for exchange in branch.exchanges:
+        if exchange.served not in served and exchange.model not in served:
+            return f"it was answered by {exchange.served or exchange.model}, which is not this base or an adapter of it"
+        problem = on_policy_problem(exchange)
+        if problem is not None:
+            return problem
+        if exchange.sampling.temperature not in (None, 1.0) or exchange.sampling.top_p not in (None, 1.0):
+            return (
+                "it was sampled at another temperature than 1, or cut by top_p: its probabilities are not the policy's"
+            )
+    return None
+
+
+def _score(store: Store, branch: Branch, name: str) -> Score | None:
+    """The newest value given to the branch's last exchange, or to its session."""
+    last = branch.turn.exchange
+    about = [("exchange_id", last.id), ("external_id", last.external_id), ("session", last.session)]
+    for field, value in about:
+        if value is None:
+            continue
+        where = Filter(conditions=(
+            Condition(field=field, operator="=", value=value), Condition(field="name", operator="=", value=name),
+        ))  # fmt: skip
+        found = next(
+            (each for each in store.find(Feedback, where) if each.value is not None and each.turn is None), None
+        )
+        if found is not None and found.value is not None:
+            return Score(name=name, value=found.value, reason=found.reason, by=found.by)
+    return None

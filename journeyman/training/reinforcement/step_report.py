@@ -1,0 +1,76 @@
+"""What a step of reinforcement learning came to, as a live line shows it and a run's curves keep it."""
+
+from dataclasses import dataclass, field
+
+from journeyman.records import Interval
+from journeyman.statistics.intervals import clustered_mean
+from journeyman.training.checkpoints import Progress
+from journeyman.training.reinforcement.batch import Batch
+from journeyman.training.reinforcement.held_out import HeldOut
+from journeyman.training.reinforcement.preflight import advice_for
+from journeyman.training.reinforcement.rows import sampled_tokens
+from journeyman.training.reinforcement.update import Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class RLStepReport:
+    """One step. `values` are numbers for the curves, `dropped` says why attempts were not learned from."""
+
+    step: int
+    steps: int
+    reward: float
+    reward_low: float
+    reward_high: float
+    silent_groups: int
+    groups: int
+    seconds_left: float
+    phases: dict[str, float]
+    values: dict[str, float]
+    dropped: dict[str, int] = field(default_factory=dict)
+    held_out: HeldOut | None = None
+    advice: str | None = None
+    """What to try when no group of the step has two different rewards."""
+
+    def curves(self) -> dict[str, float]:
+        """Everything that is kept of the step."""
+        found = {
+            "reward": self.reward, "reward low": self.reward_low, "reward high": self.reward_high,
+            "silent groups": self.silent_groups, "groups": self.groups,
+        }  # fmt: skip
+        found |= self.values
+        found |= {f"seconds: {name}": seconds for name, seconds in self.phases.items()}
+        found |= {f"dropped: {reason}": count for reason, count in self.dropped.items()}
+        if self.held_out is not None:
+            found |= self.held_out.curves()
+        return found
+
+
+def report_step(
+    progress: Progress,
+    steps: int,
+    batch: Batch,
+    outcome: Outcome | None,
+    phases: dict[str, float],
+    staleness: int,
+    held_out: HeldOut | None,
+) -> RLStepReport:
+    """The report of the step that was just made; rewards are averaged by group, whose attempts are alike."""
+    rewards = batch.rewards_by_group()
+    mean = clustered_mean(rewards) if rewards else Interval(estimate=0.0, low=0.0, high=0.0)
+    lengths = sorted(sampled_tokens(each.trajectory) for each in batch.attempts if each.rows)
+    seconds = sum(phases.values())
+    values = {"staleness": float(staleness)}
+    if lengths:
+        values |= {"tokens of an attempt": sum(lengths) / len(lengths), "longest attempt": float(lengths[-1])}
+    if outcome is not None:
+        values |= {
+            "loss": outcome.loss, "gradient_norm": outcome.gradient_norm,
+            "computed tokens": float(outcome.tokens), "sampled tokens": float(outcome.sampled_tokens),
+            "tokens_per_second": outcome.tokens / seconds if seconds else 0.0,
+        }  # fmt: skip
+        values |= outcome.values
+    left = (steps - progress.step) * progress.seconds / progress.step
+    return RLStepReport(
+        progress.step, steps, mean.estimate, mean.low, mean.high, batch.silent_groups, batch.groups, left,
+        phases, values, batch.dropped, held_out, advice_for(rewards),
+    )  # fmt: skip

@@ -1,0 +1,267 @@
+"""The loop of reinforcement learning: attempts, rewards, an update, and the new weights handed to the engine."""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+
+from journeyman.engines.engine import AdapterEngine
+from journeyman.environments.environment import Suite
+from journeyman.environments.groups import roll_out_groups
+from journeyman.environments.limits import RolloutLimits
+from journeyman.errors import InvalidInput
+from journeyman.records import Sampling, Score, Trajectory, TrajectoryGroup
+from journeyman.records.reinforcement import RLConfig
+from journeyman.rendering.chat import ChatTokenizer
+from journeyman.rendering.contract import require_contract
+from journeyman.rewards.reward import Reward, score_group
+from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint, writing_folder
+from journeyman.training.policy import Policy
+from journeyman.training.reinforcement.batch import Batch, make_batch
+from journeyman.training.reinforcement.critic import ValueHead
+from journeyman.training.reinforcement.held_out import HeldOut, measure
+from journeyman.training.reinforcement.policy_loss import equation
+from journeyman.training.reinforcement.preflight import Preflight, preflight
+from journeyman.training.reinforcement.step_report import RLStepReport, report_step
+from journeyman.training.reinforcement.update import Outcome, Update, make_optimizer
+
+_MOST_STEPS = 2**20
+
+Log = Callable[[RLStepReport], None]
+Keep = Callable[[Sequence[Trajectory]], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """What is attempted, by what it is rewarded, and where it is sampled."""
+
+    suite: Suite
+    reward: Reward
+    engine: AdapterEngine
+    weights: Path
+    """Folder for the adapters of single steps, which the engine can read."""
+
+
+@dataclass(slots=True)
+class _Sampled:
+    """The attempts of one step, and the step whose weights sampled them."""
+
+    groups: list[TrajectoryGroup]
+    weights: int
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Phases:
+    """Seconds of a step by what they were spent on."""
+
+    seconds: dict[str, float] = field(default_factory=dict)
+
+    @contextmanager
+    def timing(self, name: str):  # type: ignore[no-untyped-def]
+        started = time.monotonic()
+        try:
+            yield
+        finally:
+            self.seconds[name] = self.seconds.get(name, 0.0) + time.monotonic() - started
+
+
+class ReinforcementTrainer:
+    """One run: it can be stopped after any step and go on in another process exactly where it was.
+
+    What a step attempts and samples depends on its number alone: a step that was cut short is done again, alike.
+    `keep` is given the scored attempts of each step, whose ids say where they belong: none is ever counted twice.
+    """
+
+    def __init__(
+        self, config: RLConfig, task: Task, model_folder: Path, run_folder: Path, *, start: Path | None = None,
+        keep: Keep = lambda trajectories: None,
+    ) -> None:  # fmt: skip
+        plain = ChatTokenizer(model_folder)
+        self.tokenizer = plain if start is None else plain.for_adapter(start)
+        require_contract(self.tokenizer)
+        self.config, self.task, self._keep = config, task, keep
+        self.policy = Policy(model_folder, config, start)
+        algorithm = config.algorithm
+        self._head = ValueHead(self.policy) if algorithm.critic is not None else None
+        self._optimizer = make_optimizer(self.policy, config)
+        began = self.policy.state()
+        self._update = Update(
+            self.policy, self._optimizer, algorithm, config.pack_tokens, config.clip_norm, self._head,
+            began if algorithm.kl_reference == "start" else self.policy.base_state(),
+            {"the base model, without the adapter": self.policy.base_state()},
+        )  # fmt: skip
+        self._checkpoints = run_folder / "checkpoints"
+        self.progress = Progress()
+        self._loaded: list[int] = []
+        self._ahead: asyncio.Task[_Sampled] | None = None
+        self._resume()
+
+    @property
+    def model(self) -> str:
+        """The name under which the engine serves the weights of now."""
+        return self._model(self.progress.step)
+
+    @property
+    def equation(self) -> str:
+        """What an update computes."""
+        return equation(self.config.algorithm)
+
+    async def train(self, log: Log) -> None:
+        """Run to the end. A KeyboardInterrupt that `log` raises stops the run between two steps."""
+        try:
+            while self.progress.step < self.config.steps:
+                log(await self._step())
+        finally:
+            if self._ahead is not None:
+                self._ahead.cancel()
+                await asyncio.wait([self._ahead])
+
+    async def held_out(self) -> HeldOut:
+        """How the weights of now do on held-out scenarios."""
+        await self._publish(self.progress.step)
+        return await measure(self.config, self.task.suite, self.task.reward, self.task.engine, self.model)
+
+    async def preflight(self) -> Preflight:
+        """What a first batch of attempts says of the run; nothing is learned and nothing kept."""
+        await self._publish(0)
+        sampled = await self._sample(0, 0)
+        batch = await self._scored(sampled.groups, "0")
+        context = getattr(self.policy.network.config.get_text_config(), "max_position_embeddings", 2**31)
+        return preflight(self.config, batch, context)
+
+    def discard(self) -> None:
+        """Give the space back, once the adapter is kept elsewhere."""
+        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        shutil.rmtree(self.task.weights, ignore_errors=True)
+
+    async def _step(self) -> RLStepReport:
+        started, number = time.monotonic(), self.progress.step
+        phases = _Phases()
+        with phases.timing("hand over"):
+            await self._publish(number)
+        with phases.timing("sample"):
+            sampled = await self._sampled(number)
+        with phases.timing("reward"):
+            batch = await self._scored(sampled.groups, f"{number}")
+        batch = await self._refilled(batch, sampled, number, phases)
+        with phases.timing("learn"):
+            outcome = await asyncio.to_thread(self._learn, batch, number, sampled.weights)
+        self.progress.step += 1
+        self.progress.tokens_seen += outcome.tokens if outcome else 0
+        self.progress.seconds += time.monotonic() - started
+        self._save()
+        evaluated = None
+        if self._is_due():
+            with phases.timing("measure"):
+                evaluated = await self.held_out()
+        return report_step(
+            self.progress, self.config.steps, batch, outcome, phases.seconds, number - sampled.weights, evaluated
+        )
+
+    async def _sampled(self, number: int) -> _Sampled:
+        """The attempts of a step, sampled ahead where the config allows weights that are one step old."""
+        ahead, self._ahead = self._ahead, None
+        found = await (ahead if ahead is not None else self._sample(number, number))
+        if self.config.staleness and number + 1 < self.config.steps:
+            self._ahead = asyncio.create_task(self._sample(number + 1, number))
+        return found
+
+    async def _sample(self, number: int, weights: int, part: int = 0) -> _Sampled:
+        config = self.config
+        started = time.monotonic()
+        seed = config.seed * _MOST_STEPS + number
+        scenarios = self.task.suite.scenarios("train", config.scenarios, seed * 64 + part)
+        groups = await roll_out_groups(
+            self.task.suite, scenarios, self.task.engine, self._model(weights),
+            Sampling(temperature=1.0, max_tokens=config.new_tokens), attempts=config.attempts,
+            limits=RolloutLimits(max_calls=config.max_calls), seed=seed, concurrency=config.concurrency,
+            tags={"stage": "training", "step": str(number)},
+        )  # fmt: skip
+        return _Sampled(groups, weights, time.monotonic() - started)
+
+    async def _scored(self, groups: Sequence[TrajectoryGroup], named: str) -> Batch:
+        """Rewards for what can be rewarded; the attempts are kept, with their scores."""
+        scores = []
+        for group in groups:
+            alive = [each for each in group.trajectories if each.error is None]
+            found = iter(await score_group(self.task.reward, group.model_copy(update={"trajectories": tuple(alive)})))
+            scores.append([None if each.error is not None else next(found) for each in group.trajectories])
+        self._keep([
+            _kept(each, score, f"{named}-{at}-{place}")
+            for at, (group, given) in enumerate(zip(groups, scores, strict=True))
+            for place, (each, score) in enumerate(zip(group.trajectories, given, strict=True))
+        ])  # fmt: skip
+        return make_batch(self.config.algorithm, groups, scores, self.config.new_tokens)
+
+    async def _refilled(self, batch: Batch, sampled: _Sampled, number: int, phases: _Phases) -> Batch:
+        """Dynamic sampling: more scenarios while too few groups have signal, at most as often as the config allows."""
+        parts = [batch]
+        for part in range(1, self.config.algorithm.refills + 1):
+            if sum(each.groups - each.silent_groups for each in parts) >= self.config.scenarios:
+                break
+            with phases.timing("sample"):
+                more = await self._sample(number, sampled.weights, part)
+            with phases.timing("reward"):
+                parts.append(await self._scored(more.groups, f"{number}.{part}"))
+        return parts[0] if len(parts) == 1 else Batch.joined(parts)
+
+    def _learn(self, batch: Batch, number: int, weights: int) -> Outcome | None:
+        """The update; None when nothing differs within any group and nothing else pulls."""
+        critic = self.config.algorithm.critic
+        torch.manual_seed((self.config.seed * 1_000_003 + number + 1) % 2**63)
+        if not any(each.rows for each in batch.attempts):
+            raise InvalidInput(
+                f"step {number + 1}: none of the {len(batch.attempts)} attempts can be learned from: "
+                + "; ".join(f"{count} {reason}" for reason, count in batch.dropped.items())
+            )
+        only_critic = critic is not None and number < critic.warm_up
+        before = self.policy.state()
+        outcome = self._update.run(batch, number + 1, on_policy=weights == number, only_critic=only_critic)
+        self._update.suspects["the weights of the step before"] = before
+        return outcome
+
+    async def _publish(self, number: int) -> None:
+        """Hand the weights of now to the engine under the name of the step; older ones are given up."""
+        if number in self._loaded:
+            return
+        folder = self.task.weights / str(number)
+        with writing_folder(folder) as partial:
+            self.policy.save_adapter(partial, self.tokenizer.template)
+        await self.task.engine.load(self._model(number), folder)
+        self._loaded.append(number)
+        while len(self._loaded) > 2:
+            old = self._loaded.pop(0)
+            await self.task.engine.unload(self._model(old))
+            shutil.rmtree(self.task.weights / str(old), ignore_errors=True)
+
+    def _model(self, number: int) -> str:
+        return f"{self.config.name}@{number}"
+
+    def _is_due(self) -> bool:
+        every, step = self.config.evaluate_every, self.progress.step
+        return bool(every) and (step % every == 0 or step == self.config.steps)
+
+    def _save(self) -> None:
+        state = Checkpoint(self.progress, self.policy.state(), {}, self._optimizer.state_dict(), torch.get_rng_state())
+        save_checkpoint(self._checkpoints, state)
+
+    def _resume(self) -> None:
+        saved = load_checkpoint(self._checkpoints)
+        if saved is None:
+            return
+        self.progress = saved.progress
+        self.policy.restore(saved.weights)
+        self._optimizer.load_state_dict(saved.optimizer)
+        torch.set_rng_state(saved.random_state)
+
+
+def _kept(trajectory: Trajectory, score: Score | None, id: str) -> Trajectory:
+    """An attempt as the store keeps it: known by its place in the run, with what it was rewarded."""
+    scores = trajectory.scores if score is None or score in trajectory.scores else (*trajectory.scores, score)
+    return trajectory.model_copy(update={"id": id, "scores": scores})

@@ -1,0 +1,100 @@
+"""Executes runs that learn from captured traffic."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from journeyman.config import Settings
+from journeyman.datasets.formats import write_whole
+from journeyman.engines.models import find_model
+from journeyman.machine import describe_machine
+from journeyman.records import Adapter, Filter, Point, Run, new_id
+from journeyman.records.reinforcement import LogsConfig
+from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
+from journeyman.store.store import Store
+from journeyman.training.start import check_base, shape_to_keep
+from journeyman.training.stopping import stopping_in_order
+from journeyman.worker.runs import executing, model_version, put_event
+from journeyman.worker.supervised import pinned_name
+
+if TYPE_CHECKING:
+    from journeyman.training.reinforcement.logged import Logged
+    from journeyman.training.reinforcement.step_report import RLStepReport
+
+
+def create_logs_run(settings: Settings, store: Store, config: LogsConfig) -> Run:
+    """A run that can start, kept in the store; InvalidInput, with the reasons, when nothing captured can be used."""
+    check_name(config.name)
+    model = find_model(settings, config.base)
+    version = model_version(model)
+    from journeyman.training.devices import choose_device
+    from journeyman.training.threads import use_threads
+
+    choose_device(config.device)
+    take(settings, store, config)
+    pinned: dict[str, Any] = {"base": pinned_name(settings, config.base)}
+    if config.from_adapter is not None:
+        adapter = find_adapter(store, config.from_adapter)
+        check_adapter(adapter)
+        check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, model.name, version)
+        pinned |= {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
+    id = new_id()
+    run = Run(
+        id=id,
+        kind="logs",
+        config=config.model_copy(update=pinned).model_dump(mode="json"),
+        dataset_version=config.where or "all",
+        base_version=version,
+        machine=describe_machine() | {"threads": use_threads(settings.threads)},
+        path=str(settings.home / "runs" / id),
+    )
+    store.put(run)
+    return run
+
+
+def take(settings: Settings, store: Store, config: LogsConfig) -> "Logged":
+    """What the config learns from: captured conversations of its base model, or of adapters of it."""
+    from journeyman.training.reinforcement.logged import logged_attempts
+
+    base = find_model(settings, config.base).name
+    adapters = [each for each in store.find(Adapter) if each.base == base]
+    served = [base, *(name for each in adapters for name in (each.name, each.id, f"{each.name}@{each.id}"))]
+    return logged_attempts(store, Filter.parse(config.where), config.feedback, served)
+
+
+def logs_config_of(run: Run) -> LogsConfig:
+    """What a run is asked to do."""
+    return LogsConfig.model_validate(run.config)
+
+
+def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLStepReport"], None]) -> Adapter:
+    """Do what a run is asked to do, from its last checkpoint on; SIGINT and SIGTERM stop it after a step."""
+    from journeyman.training.checkpoints import writing_folder
+    from journeyman.training.reinforcement.logged_trainer import LoggedTrainer
+    from journeyman.training.threads import use_threads
+
+    with executing(settings, store, run), stopping_in_order() as check_stop:
+        use_threads(run.machine["threads"])
+        config = logs_config_of(run)
+        model = find_model(settings, config.base)
+        start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
+        trainer = LoggedTrainer(config, take(settings, store, config), model, Path(run.path), start=start)
+
+        def record(report: "RLStepReport") -> None:
+            store.put(Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves()))
+            log(report)
+            check_stop()
+
+        check_stop()
+        trainer.train(record)
+        folder = Path(run.path) / "adapter"
+        with writing_folder(folder) as partial:
+            trainer.policy.save_adapter(partial, trainer.tokenizer.template)
+        adapter = register_adapter(
+            store, folder, home=settings.home, name=config.name, base=model.name, rank=config.rank,
+            template=trainer.tokenizer.template.version, run_id=run.id, parent=config.from_adapter,
+        )  # fmt: skip
+        write_whole(Path(run.path) / "config.json", config.model_dump_json(indent=2).encode())
+        put_event(store, run, "finished", f"{adapter.name}@{adapter.id}: {trainer.progress.step} updates")
+        trainer.discard()
+        return adapter

@@ -1,0 +1,207 @@
+"""Executes runs of reinforcement learning: an engine beside the trainer, and an adapter in the end."""
+
+import asyncio
+import importlib
+import os
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from journeyman.config import Settings
+from journeyman.datasets.formats import write_whole
+from journeyman.engines.attached import AttachedEngine
+from journeyman.engines.held import HeldEngine
+from journeyman.engines.models import find_model
+from journeyman.engines.process import EngineProcess
+from journeyman.engines.supervisor import SupervisedEngine
+from journeyman.environments.suites import load_suite
+from journeyman.errors import InvalidInput
+from journeyman.machine import describe_machine
+from journeyman.records import Adapter, Point, Run, Trajectory, new_id
+from journeyman.records.reinforcement import RLConfig
+from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
+from journeyman.rewards.reward import Reward
+from journeyman.rewards.rules import own_score
+from journeyman.store.store import Store
+from journeyman.training.start import check_base, shape_to_keep
+from journeyman.training.stopping import stopping_in_order
+from journeyman.worker.runs import executing, model_version, of_run, put_event
+from journeyman.worker.supervised import pinned_name
+
+if TYPE_CHECKING:
+    from journeyman.training.reinforcement.preflight import Preflight
+    from journeyman.training.reinforcement.step_report import RLStepReport
+    from journeyman.training.reinforcement.trainer import Keep, ReinforcementTrainer
+
+Log = Callable[["RLStepReport"], None]
+
+_MOST_ROWS = 64
+"""Attempts that are sampled at once: more share the reading of the weights, up to where computing takes as long."""
+
+
+def create_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
+    """A run that can start, kept in the store."""
+    run = plan_rl_run(settings, store, config)
+    store.put(run)
+    return run
+
+
+def plan_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
+    """A run that could start: suite, reward, model and name are checked before anything loads. It is not kept."""
+    check_name(config.name)
+    suite = load_suite(config.suite)
+    load_reward(config.reward)
+    model = find_model(settings, config.base)
+    version = model_version(model)
+    from journeyman.training.devices import choose_device
+    from journeyman.training.threads import use_threads
+
+    choose_device(config.device)
+    pinned: dict[str, Any] = {"base": pinned_name(settings, config.base)}
+    if config.from_adapter is not None:
+        adapter = find_adapter(store, config.from_adapter)
+        check_adapter(adapter)
+        check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, model.name, version)
+        pinned |= {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
+    id = new_id()
+    return Run(
+        id=id,
+        kind="rl",
+        config=config.model_copy(update=pinned).model_dump(mode="json"),
+        dataset_version=suite.name,
+        base_version=version,
+        machine=describe_machine() | {"threads": use_threads(settings.threads)},
+        path=str(settings.home / "runs" / id),
+    )
+
+
+def rl_config_of(run: Run) -> RLConfig:
+    """What a run is asked to do."""
+    return RLConfig.model_validate(run.config)
+
+
+def execute_rl(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
+    """Do what a run is asked to do, from its last checkpoint on.
+
+    SIGINT and SIGTERM stop it after the step in progress, with a KeyboardInterrupt; a second one stops it at once.
+    """
+    with executing(settings, store, run), stopping_in_order() as check_stop:
+
+        def record(report: "RLStepReport") -> None:
+            store.put(Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves()))
+            log(report)
+            check_stop()
+
+        check_stop()
+        return asyncio.run(_train(settings, store, run, record))
+
+
+def look_before(settings: Settings, store: Store, run: Run) -> "Preflight":
+    """What a first batch of attempts shows of a run that was not started; nothing is kept."""
+    return asyncio.run(_look(settings, store, run))
+
+
+async def _look(settings: Settings, store: Store, run: Run) -> "Preflight":
+    with tempfile.TemporaryDirectory() as folder:
+        async with _trainer(settings, store, run, Path(folder), lambda trajectories: None) as trainer:
+            try:
+                return await trainer.preflight()
+            finally:
+                trainer.discard()
+
+
+@asynccontextmanager
+async def _trainer(
+    settings: Settings, store: Store, run: Run, folder: Path, keep: "Keep"
+) -> "AsyncIterator[ReinforcementTrainer]":
+    """The trainer of a run, with the engine that samples for it."""
+    from journeyman.training.reinforcement.trainer import ReinforcementTrainer, Task
+    from journeyman.training.threads import use_threads
+
+    use_threads(run.machine["threads"])
+    config = rl_config_of(run)
+    model = find_model(settings, config.base)
+    start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
+    async with _engine(settings, config, model) as engine:
+        weights = settings.home / "adapters" / "steps" / run.id
+        task = Task(load_suite(config.suite), load_reward(config.reward), engine, weights)
+        yield ReinforcementTrainer(config, task, model, folder, start=start, keep=keep)
+
+
+async def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
+    def keep(trajectories: Sequence[Trajectory]) -> None:
+        store.put(*[each.model_copy(update={"id": f"{run.id}-{each.id}"}) for each in trajectories])
+
+    async with _trainer(settings, store, run, Path(run.path), keep) as trainer:
+        if store.get(Point, f"{run.id}-{0:08d}") is None:
+            values = (await trainer.held_out()).curves()
+            store.put(Point(id=f"{run.id}-{0:08d}", run_id=run.id, step=0, values=values))
+        await trainer.train(log)
+    adapter = _register(settings, store, run, trainer)
+    put_event(store, run, "finished", _summary(store, run, adapter))
+    trainer.discard()
+    return adapter
+
+
+def load_reward(name: str) -> Reward:
+    """The environment's score of that name, or `module:attribute`: a reward of one's own."""
+    if ":" not in name:
+        return own_score(name)
+    module_name, _, attribute = name.partition(":")
+    if os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
+    try:
+        found = getattr(importlib.import_module(module_name), attribute)
+    except (ImportError, AttributeError) as error:
+        raise InvalidInput(f"cannot load the reward {name}: {error}; nothing was started") from error
+    reward = found() if isinstance(found, type) else found
+    if not callable(reward) or not hasattr(reward, "name"):
+        raise InvalidInput(f"{name} is no reward: it needs a `name`, and to be called with a group of attempts")
+    return reward  # type: ignore[no-any-return]
+
+
+@asynccontextmanager
+async def _engine(settings: Settings, config: RLConfig, model: Path) -> AsyncIterator[HeldEngine]:
+    """The engine that samples: of the trainer's precision, or the probabilities would not be the same."""
+    from journeyman.engines.local.network.precision import choose_dtype
+
+    if config.engine != "local":
+        async with AttachedEngine(config.engine, settings, model.name) as attached, HeldEngine(attached) as held:
+            yield held
+        return
+    precision = str(choose_dtype(config.precision)).removeprefix("torch.")
+    process = EngineProcess.local(
+        model, model.name, settings.home, threads=settings.threads, precision=precision,
+        arguments=("--rows", str(min(config.scenarios * config.attempts, _MOST_ROWS))),
+    )  # fmt: skip
+    async with SupervisedEngine(process) as supervised, HeldEngine(supervised) as held:
+        yield held
+
+
+def _register(settings: Settings, store: Store, run: Run, trainer: "ReinforcementTrainer") -> Adapter:
+    from journeyman.training.checkpoints import writing_folder
+
+    config, template = trainer.config, trainer.tokenizer.template
+    folder = Path(run.path) / "adapter"
+    with writing_folder(folder) as partial:
+        trainer.policy.save_adapter(partial, template)
+    write_whole(Path(run.path) / "algorithm.txt", trainer.equation.encode())
+    return register_adapter(
+        store, folder, home=settings.home, name=config.name, base=find_model(settings, config.base).name,
+        rank=config.rank, template=template.version, run_id=run.id, parent=config.from_adapter,
+    )  # fmt: skip
+
+
+def _summary(store: Store, run: Run, adapter: Adapter) -> str:
+    points = [point for point in store.find(Point, of_run(run)) if "held-out reward" in point.values]
+    first, last = points[-1].values, points[0].values
+
+    def said(values: dict[str, float]) -> str:
+        return f"{values['held-out reward']:.2f} [{values['held-out low']:.2f}, {values['held-out high']:.2f}]"
+
+    return (
+        f"{adapter.name}@{adapter.id}: held-out reward {said(first)} before, {said(last)} after {points[0].step} steps"
+    )

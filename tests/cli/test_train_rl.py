@@ -1,0 +1,136 @@
+"""`journeyman train rl`, as a person at a terminal meets it: a run, a look before it, cuts, and wrong options."""
+
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from journeyman.cli.main import app
+from journeyman.cli.train_rl import algorithm_of
+from journeyman.config import Settings
+from journeyman.errors import InvalidInput, NotFound
+from journeyman.records import Point, Run, Trajectory
+from journeyman.records.algorithm import ALGORITHMS
+from journeyman.registry.adapters import find_adapter
+from journeyman.store.sql import SqlStore, open_store
+
+SUITE = "tests.training.reinforcement.conftest:LetterSuite"
+SMALL = (
+    "rl", SUITE, "--base", "tiny", "--name", "letters", "--rank", "4", "--scenarios", "2", "--attempts", "4",
+    "--new-tokens", "6", "--max-calls", "1", "--steps", "3", "--learning-rate", "0.01", "--evaluate-scenarios", "3",
+    "--precision", "float32", "--threads", "1",
+)  # fmt: skip
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def store(home: Path, tiny: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SqlStore]:
+    monkeypatch.setenv("JOURNEYMAN_MODELS", str(tiny.parent))
+    monkeypatch.setenv("COLUMNS", "200")
+    monkeypatch.chdir(ROOT)
+    with closing(open_store(Settings())) as opened:
+        yield opened
+
+
+def train(*arguments: str, code: int = 0) -> str:
+    result = CliRunner().invoke(app, ["train", *arguments], catch_exceptions=False)
+    assert result.exit_code == code, result.output
+    return result.output
+
+
+def test_a_run_prints_its_equation_and_keeps_attempts_curves_and_an_adapter(store: SqlStore) -> None:
+    written = train(*SMALL, "--algorithm", "dapo", "--set", "refills=0", "--set", "clip_high=0.3")
+    assert "−min(ρ·A, clip(ρ, 1 − 0.2, 1 + 0.3)·A)" in written
+    assert (
+        len(re.findall(r"^step \d/3 +reward 0\.\d\d \[.*groups silent.*sampler gap [\d.]+e-0\d", written, re.MULTILINE))
+        == 3
+    )
+    adapter = find_adapter(store, "letters")
+    assert f"Trained letters@{adapter.id}: held-out reward 0." in written
+    (run,) = store.find(Run)
+    points = {point.step: point.values for point in store.find(Point)}
+    assert points.keys() == {0, 1, 2, 3}
+    assert "held-out reward" in points[0]
+    assert "held-out reward" in points[3]
+    assert points[2]["sampler gap"] < 1e-4
+    assert len(store.find(Trajectory)) == 24
+    assert run.config["algorithm"]["clip_high"] == 0.3
+    assert not (Path(run.path) / "checkpoints").exists()
+    assert not (Settings().home / "adapters" / "steps" / run.id).exists()
+    listed = train("list")
+    assert "finished" in listed
+
+
+def test_a_look_before_samples_and_trains_nothing(store: SqlStore) -> None:
+    written = train(*SMALL, "--dry-run")
+    assert re.search(r"(fine|look) +reward 0\.\d\d \[.*attempts differ in [12] of 2 groups", written)
+    assert "every attempt is one row" in written
+    assert "⟦" in written
+    assert written.endswith("Nothing was trained.\n")
+    assert not store.find(Run)
+    assert not store.find(Trajectory)
+
+
+def test_a_look_before_forbids_what_cannot_teach(store: SqlStore) -> None:
+    written = train(*SMALL, "--dry-run", "--reward", "success", "--new-tokens", "1", code=1)
+    assert "STOP" in written
+    assert "every attempt earns nothing: take easier scenarios" in written
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(store: SqlStore, number: signal.Signals) -> None:
+    train(*SMALL)
+    whole = find_adapter(store, "letters")
+    command = [sys.executable, "-m", "journeyman", "train", *SMALL[:5], "cut", *SMALL[6:]]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, cwd=ROOT)
+    assert process.stdout is not None
+    with process, process.stdout as output:
+        for line in output:
+            if line.startswith("step 1/3"):
+                process.send_signal(number)
+                break
+        output.read()
+    assert process.returncode == (130 if number == signal.SIGINT else -number)
+    written = train("rl", "--resume", "last")
+    assert "step 3/3" in written
+    assert "step 1/3" not in written
+    # An adapter is known by the hash of its weights: the same ones are registered once.
+    assert f"Trained letters@{whole.id}" in written
+    ids = [each.id for each in store.find(Trajectory)]
+    assert len(ids) == len(set(ids)) == 48
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (("rl",), "what to attempt"),
+        (("rl", "casino"), "casino"),
+        ((*SMALL, "--attempts", "1"), "compares attempts at one scenario"),
+        ((*SMALL, "--full"), "full fine-tuning has no adapter"),
+        (("rl", SUITE, "--base", "tiny", "--full"), "leave out --full"),
+        ((*SMALL, "--algorithm", "ppp"), "there is no algorithm ppp"),
+        ((*SMALL, "--set", "clip=1"), "it is written field=value"),
+        ((*SMALL, "--set", "clip_low=2"), "less than or equal to 1"),
+        ((*SMALL, "--reward", "nowhere:reward"), "cannot load the reward"),
+        ((*SMALL, "--resume", "last"), "leave out"),
+    ],
+)
+def test_what_cannot_be_used_is_refused_before_anything_starts(
+    store: SqlStore, arguments: tuple[str, ...], complaint: str
+) -> None:
+    with pytest.raises((InvalidInput, NotFound), match=complaint):
+        train(*arguments)
+    assert not store.find(Run)
+
+
+def test_presets_can_be_changed_term_by_term() -> None:
+    changed = algorithm_of("ppo", ["critic.smoothing=1", "critic.value_clip=none", "updates=2"])
+    assert changed.critic is not None
+    assert (changed.critic.smoothing, changed.critic.value_clip, changed.updates) == (1.0, None, 2)
+    assert ALGORITHMS["ppo"].updates == 1

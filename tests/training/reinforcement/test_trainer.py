@@ -1,0 +1,108 @@
+"""Whole runs on a tiny model, sampled by the real engine in its own process."""
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+import torch
+
+from journeyman.engines.held import HeldEngine
+from journeyman.engines.process import EngineProcess
+from journeyman.engines.supervisor import SupervisedEngine
+from journeyman.records.algorithm import ALGORITHMS, Algorithm
+from journeyman.rewards.rules import own_score
+from journeyman.training.reinforcement.canary import SamplerDisagrees
+from journeyman.training.reinforcement.trainer import ReinforcementTrainer, Task
+from tests.training.reinforcement.conftest import LetterSuite, make_rl_config
+
+
+@asynccontextmanager
+async def serving(tiny, home):
+    process = EngineProcess.local(tiny, "tiny", home, threads=1, precision="float32")
+    async with SupervisedEngine(process) as running, HeldEngine(running) as engine:
+        yield engine
+
+
+def played(tiny, tmp_path, run="run", kept=None, stop_after=None, **fields):
+    """The reports of a run, its trainer, and how it does in the end."""
+
+    async def play():
+        async with serving(tiny, tmp_path) as engine:
+            task = Task(LetterSuite(), own_score("reward"), engine, tmp_path / "adapters" / run)
+            keep = (lambda found: None) if kept is None else kept.extend
+            trainer = ReinforcementTrainer(make_rl_config(**fields), task, tiny, tmp_path / run, keep=keep)
+            reports = []
+
+            def log(report):
+                reports.append(report)
+                if report.step == stop_after:
+                    raise KeyboardInterrupt
+
+            try:
+                await trainer.train(log)
+            except KeyboardInterrupt:
+                return reports, trainer, None
+            return reports, trainer, await trainer.held_out()
+
+    return asyncio.run(play())
+
+
+LEARNING = {"steps": 12, "scenarios": 4, "attempts": 8, "learning_rate": 0.02}
+
+
+@pytest.mark.parametrize("algorithm", ["cispo", "dapo", "ppo"])
+def test_a_tiny_model_learns(tiny, tmp_path, algorithm):
+    kept = []
+    reports, _, held_out = played(tiny, tmp_path, kept=kept, algorithm=ALGORITHMS[algorithm], **LEARNING)
+    assert len(reports) == 12
+    first, last = reports[0].reward, reports[-1].reward
+    assert last > first + 0.15
+    assert held_out.mean > first + 0.15
+    assert max(report.values["sampler gap"] for report in reports) < 1e-4
+    assert len({each.id for each in kept}) == len(kept) >= 12 * 32
+    assert all(each.score("reward") == pytest.approx(each.scores[0].value) for each in kept)
+
+
+def test_a_run_that_was_stopped_ends_like_one_that_was_not(tiny, tmp_path):
+    _, whole, _ = played(tiny, tmp_path, "whole", steps=4, learning_rate=0.01)
+    reports, _, _ = played(tiny, tmp_path, "cut", steps=4, learning_rate=0.01, stop_after=2)
+    assert len(reports) == 2
+    more, cut, _ = played(tiny, tmp_path, "cut", steps=4, learning_rate=0.01)
+    assert [report.step for report in more] == [3, 4]
+    assert all(torch.equal(value, cut.policy.masters[name]) for name, value in whole.policy.masters.items())
+
+
+def test_one_step_off_samples_ahead_and_says_so(tiny, tmp_path):
+    algorithm = Algorithm(loss="ppo", mismatch_most=2.0)
+    reports, _, _ = played(tiny, tmp_path, steps=4, staleness=1, algorithm=algorithm, learning_rate=0.01)
+    assert [report.values["staleness"] for report in reports] == [0, 1, 1, 1]
+    assert reports[-1].values["sampler gap"] > reports[0].values["sampler gap"]
+    assert 0 < reports[-1].values["effective samples"] <= 1
+
+
+def test_an_engine_that_answers_under_old_weights_stops_the_run(tiny, tmp_path):
+    class Stale(HeldEngine):
+        """Answers every step under the weights of the first one, as a broken hand-over would."""
+
+        async def reply(self, model, *rest, **options):
+            return await super().reply(f"{model.partition('@')[0]}@0", *rest, **options)
+
+        async def unload(self, name):
+            if not name.endswith("@0"):
+                await super().unload(name)
+
+    async def play():
+        process = EngineProcess.local(tiny, "tiny", tmp_path, threads=1, precision="float32")
+        async with SupervisedEngine(process) as running, Stale(running) as engine:
+            task = Task(LetterSuite(), own_score("reward"), engine, tmp_path / "adapters" / "run")
+            trainer = ReinforcementTrainer(
+                make_rl_config(steps=3, attempts=8, learning_rate=0.05), task, tiny, tmp_path / "run"
+            )
+            before = trainer.policy.state()
+            with pytest.raises(SamplerDisagrees, match=r"step 2: .* stale weights: the engine sampled under the"):
+                await trainer.train(lambda report: None)
+            return trainer, before
+
+    trainer, before = asyncio.run(play())
+    assert trainer.progress.step == 1
+    assert any(not torch.equal(value, before[name]) for name, value in trainer.policy.masters.items())

@@ -64,7 +64,7 @@ class Scheduler:
         """
         whole = len(request.prompt) + request.max_tokens
         if whole > self._model.context:
-            raise ContextTooLong(whole, self._model.context, "prompt and max_tokens")
+            raise ContextTooLong(whole, self._model.context, "prompt with max_tokens")
         with self._lock:
             if self._closed:
                 raise _stopping()

@@ -66,7 +66,7 @@ class ServedModel:
         if room < 1:
             raise ContextTooLong(len(prompt), self.model.context)
         if limit is not None and limit > room:
-            raise ContextTooLong(len(prompt) + limit, self.model.context, f"prompt ({len(prompt)}) and max_tokens")
+            raise ContextTooLong(len(prompt) + limit, self.model.context, f"prompt ({len(prompt)}) with max_tokens")
         return limit or room
 
 

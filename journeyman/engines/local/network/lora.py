@@ -85,7 +85,10 @@ def read_lora(
     config = _config(name, settings)
     rank, alpha = _positive(name, config, "r"), _positive(name, config, "lora_alpha")
     if rank > most_ranks:
-        raise InvalidInput(f"adapter {name!r} has rank {rank}, and this engine serves ranks up to {most_ranks}")
+        raise InvalidInput(
+            f"adapter {name!r} has rank {rank}, and this engine serves ranks up to {most_ranks}; train one of a lower "
+            "rank, or merge it into its base model"
+        )
     scaling = alpha / rank**0.5 if config.get("use_rslora") else alpha / rank
     contents = _contents(name, folder)
     digest = hashlib.sha256(contents)
@@ -98,7 +101,10 @@ def read_lora(
     placed = tuple(_low_rank(site, pairs, scaling, arena) for site in sites)
     if not arena.is_finite():
         layer = next((layer for layer, pair in pairs.items() if not all(each.isfinite().all() for each in pair)), "it")
-        raise InvalidInput(f"adapter {name!r}: {layer} holds values that are not finite numbers")
+        raise InvalidInput(
+            f"adapter {name!r}: {layer} holds values that are not finite numbers; train it again, or take an earlier "
+            "checkpoint"
+        )
     return LoraWeights(name, folder, digest.hexdigest(), int(rank), placed, arena.bytes)
 
 

@@ -97,6 +97,8 @@ def test_an_argument_that_cannot_be_honoured_is_named(field, value):
         ({"tool_choice": "sometimes"}, "tool_choice: Input should be 'auto', 'none' or 'required'"),
         ({"logit_bias": {"five": 1}}, "logit_bias.five: Input should be a valid integer"),
         ({"top_k": 1.5}, "top_k: Input should be a valid integer"),
+        ({"temperature": float("nan")}, "temperature: Input should be a finite number"),
+        ({"timeout": float("inf")}, "timeout: Input should be a finite number"),
     ],
 )
 def test_what_is_wrong_is_said_in_the_clients_words(arguments, words):

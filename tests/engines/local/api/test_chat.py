@@ -80,6 +80,14 @@ def test_json_of_a_schema(create, temperature):
     assert joined(create(stream=True, **arguments))["words"] == choice.message.content
 
 
+def test_any_json_object(create, tiny):
+    closing = {str(ChatTokenizer(tiny).encode("}")[0]): 100}
+    choice = create(response_format={"type": "json_object"}, logit_bias=closing, max_tokens=300).choices[0]
+    assert (choice.message.content, choice.finish_reason) == ("{}", "stop"), (
+        "a brace must be opened before it is closed"
+    )
+
+
 def test_constrained_and_free_requests_and_choices_do_not_disturb_each_other(create):
     free = create(seed=7, temperature=1, n=3)
     forms = create(seed=7, temperature=1, n=3, response_format=FORMAT, max_tokens=200)

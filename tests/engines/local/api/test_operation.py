@@ -8,6 +8,7 @@ import threading
 import urllib.error
 import urllib.parse
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import openai
 import pytest
@@ -153,6 +154,25 @@ def test_who_finds_the_queue_full_is_told_when_to_come_back(serve):
         assert caught.value.code == "overloaded"
         stream.close()
     assert served.get("/v1/counters")["gauges"]["rejected"] == 1
+
+
+def test_people_who_wait_go_before_rollouts(serve):
+    served = serve(rows=1)
+
+    def asked(name, **body):
+        body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, **body}
+        with served.client as client:
+            client.chat.completions.create(**body, extra_headers={"x-request-id": name})
+
+    with served.client as client, ThreadPoolExecutor(3) as threads:
+        hog = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=400, stream=True)
+        next(iter(hog))
+        for number, (name, priority) in enumerate({"rollout": 1, "person": 0, "other rollout": 1}.items(), start=1):
+            threads.submit(asked, name, extra_body={"priority": priority})
+            served.wait_for("/v1/counters", lambda found, number=number: found["gauges"]["waiting"] == number)
+        hog.close()
+    entries = served.get("/v1/served")["entries"]
+    assert [entry["request"] for entry in entries][-3:] == ["person", "rollout", "other rollout"]
 
 
 def test_a_drain_finishes_what_runs_and_takes_nothing_new(serve):

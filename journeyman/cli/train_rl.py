@@ -146,6 +146,8 @@ def step_lines() -> Iterator[Callable[["RLStepReport"], None]]:
         console.print(line_of(report))
         if report.advice is not None:
             console.print(f"  nothing differs within any group: {report.advice}")
+        for alarm in report.alarms:
+            console.print(f"  ALARM {alarm}")
         for reason, count in report.dropped.items():
             console.print(f"  not learned from: {count} {reason}")
 

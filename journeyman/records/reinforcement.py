@@ -37,6 +37,10 @@ class RLConfig(PolicyConfig):
     """Held-out scenarios of a measurement, four attempts at each."""
     staleness: int = Field(0, ge=0, le=1)
     """1 samples the next step's attempts while this step's are learned from, with weights that are one step old."""
+    truth: str | None = None
+    """The environment's score that the reward is held against, for the watch; never trained on."""
+    watch: str | None = None
+    """A judge that never trains, `module:attribute`, which the reward is held against."""
     engine: str = "local"
     """Where attempts are sampled: an engine of the run's own, or the URL of one that runs and takes adapters."""
     algorithm: Algorithm = ALGORITHMS["cispo"]

@@ -54,6 +54,8 @@ def plan_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
     check_name(config.name)
     suite = load_suite(config.suite)
     load_reward(config.reward)
+    if config.watch is not None:
+        load_reward(config.watch)
     model = find_model(settings, config.base)
     version = model_version(model)
     from journeyman.training.devices import choose_device
@@ -127,7 +129,8 @@ async def _trainer(
     start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
     async with _engine(settings, config, model) as engine:
         weights = settings.home / "adapters" / "steps" / run.id
-        task = Task(load_suite(config.suite), load_reward(config.reward), engine, weights)
+        held_out = None if config.watch is None else load_reward(config.watch)
+        task = Task(load_suite(config.suite), load_reward(config.reward), engine, weights, held_out)
         yield ReinforcementTrainer(config, task, model, folder, start=start, keep=keep)
 
 

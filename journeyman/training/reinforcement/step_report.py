@@ -30,6 +30,8 @@ class RLStepReport:
     held_out: HeldOut | None = None
     advice: str | None = None
     """What to try when no group of the step has two different rewards."""
+    alarms: tuple[str, ...] = ()
+    """Of the watch against reward hacking."""
 
     def curves(self) -> dict[str, float]:
         """Everything that is kept of the step."""
@@ -53,6 +55,7 @@ def report_step(
     phases: dict[str, float],
     staleness: int,
     held_out: HeldOut | None,
+    alarms: tuple[str, ...] = (),
 ) -> RLStepReport:
     """The report of the step that was just made; rewards are averaged by group, whose attempts are alike."""
     rewards = batch.rewards_by_group()
@@ -72,5 +75,5 @@ def report_step(
     left = (steps - progress.step) * progress.seconds / progress.step
     return RLStepReport(
         progress.step, steps, mean.estimate, mean.low, mean.high, batch.silent_groups, batch.groups, left,
-        phases, values, batch.dropped, held_out, advice_for(rewards),
+        phases, values, batch.dropped, held_out, advice_for(rewards), alarms,
     )  # fmt: skip

@@ -19,7 +19,7 @@ from journeyman.records import Sampling, Score, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.contract import require_contract
-from journeyman.rewards.reward import Reward, score_group
+from journeyman.rewards.reward import Reward, score_by_part
 from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint, writing_folder
 from journeyman.training.policy import Policy
 from journeyman.training.reinforcement.batch import Batch, make_batch
@@ -29,8 +29,11 @@ from journeyman.training.reinforcement.policy_loss import equation
 from journeyman.training.reinforcement.preflight import Preflight, preflight
 from journeyman.training.reinforcement.step_report import RLStepReport, report_step
 from journeyman.training.reinforcement.update import Outcome, Update, make_optimizer
+from journeyman.training.reinforcement.watching import Watching, words_of
 
 _MOST_STEPS = 2**20
+_KEPT = 5
+"""Adapters of every so many steps are kept until the run has ended well: the watch may want to go back to one."""
 
 Log = Callable[[RLStepReport], None]
 Keep = Callable[[Sequence[Trajectory]], None]
@@ -45,6 +48,8 @@ class Task:
     engine: AdapterEngine
     weights: Path
     """Folder for the adapters of single steps, which the engine can read."""
+    held_out: Reward | None = None
+    """A judge that never trains, which the reward is held against."""
 
 
 @dataclass(slots=True)
@@ -97,6 +102,7 @@ class ReinforcementTrainer:
             {"the base model, without the adapter": self.policy.base_state()},
         )  # fmt: skip
         self._checkpoints = run_folder / "checkpoints"
+        self._watching = Watching(run_folder, truth=config.truth, held_out=task.held_out)
         self.progress = Progress()
         self._loaded: list[int] = []
         self._ahead: asyncio.Task[_Sampled] | None = None
@@ -131,7 +137,7 @@ class ReinforcementTrainer:
         """What a first batch of attempts says of the run; nothing is learned and nothing kept."""
         await self._publish(0)
         sampled = await self._sample(0, 0)
-        batch = await self._scored(sampled.groups, "0")
+        batch, _ = await self._scored(sampled.groups, "0")
         context = getattr(self.policy.network.config.get_text_config(), "max_position_embeddings", 2**31)
         return preflight(self.config, batch, context)
 
@@ -148,7 +154,7 @@ class ReinforcementTrainer:
         with phases.timing("sample"):
             sampled = await self._sampled(number)
         with phases.timing("reward"):
-            batch = await self._scored(sampled.groups, f"{number}")
+            batch, alarms = await self._scored(sampled.groups, f"{number}", watched=number + 1)
         batch = await self._refilled(batch, sampled, number, phases)
         with phases.timing("learn"):
             outcome = await asyncio.to_thread(self._learn, batch, number, sampled.weights)
@@ -161,7 +167,14 @@ class ReinforcementTrainer:
             with phases.timing("measure"):
                 evaluated = await self.held_out()
         return report_step(
-            self.progress, self.config.steps, batch, outcome, phases.seconds, number - sampled.weights, evaluated
+            self.progress,
+            self.config.steps,
+            batch,
+            outcome,
+            phases.seconds,
+            number - sampled.weights,
+            evaluated,
+            alarms,
         )
 
     async def _sampled(self, number: int) -> _Sampled:
@@ -185,19 +198,40 @@ class ReinforcementTrainer:
         )  # fmt: skip
         return _Sampled(groups, weights, time.monotonic() - started)
 
-    async def _scored(self, groups: Sequence[TrajectoryGroup], named: str) -> Batch:
-        """Rewards for what can be rewarded; the attempts are kept, with their scores."""
-        scores = []
+    async def _scored(
+        self, groups: Sequence[TrajectoryGroup], named: str, *, watched: int | None = None
+    ) -> tuple[Batch, tuple[str, ...]]:
+        """Rewards for what can be rewarded, and the watch's alarms; the attempts are kept, with their scores.
+
+        RewardHacked when the watch freezes the run, before anything is learned from this step.
+        """
+        reward, parts, scores = self.task.reward, [], []
         for group in groups:
             alive = [each for each in group.trajectories if each.error is None]
-            found = iter(await score_group(self.task.reward, group.model_copy(update={"trajectories": tuple(alive)})))
-            scores.append([None if each.error is not None else next(found) for each in group.trajectories])
+            found = await score_by_part(reward, group.model_copy(update={"trajectories": tuple(alive)}))
+            order = iter(range(len(alive)))
+            places = [None if each.error is not None else next(order) for each in group.trajectories]
+            parts.append({
+                name: [None if place is None else given[place] for place in places] for name, given in found.items()
+            })  # fmt: skip
+            scores.append(parts[-1][reward.name])
         self._keep([
             _kept(each, score, f"{named}-{at}-{place}")
             for at, (group, given) in enumerate(zip(groups, scores, strict=True))
             for place, (each, score) in enumerate(zip(group.trajectories, given, strict=True))
         ])  # fmt: skip
-        return make_batch(self.config.algorithm, groups, scores, self.config.new_tokens)
+        alarms: tuple[str, ...] = ()
+        if watched is not None:
+            report = await self._watching.see(watched, groups, reward.name, parts)
+            if report.freeze and self._watching.may_freeze:
+                raise self._watching.frozen(watched, report, self._clean(report.last_clean_step))
+            alarms = tuple(words_of(each) for each in report.alarms)
+        return make_batch(self.config.algorithm, groups, scores, self.config.new_tokens), alarms
+
+    def _clean(self, step: int | None) -> Path | None:
+        """The newest kept adapter that the attempts up to a clean step were sampled under."""
+        kept = sorted(int(each.name) for each in self.task.weights.glob("[0-9]*") if step and int(each.name) < step)
+        return self.task.weights / str(kept[-1]) if kept else None
 
     async def _refilled(self, batch: Batch, sampled: _Sampled, number: int, phases: _Phases) -> Batch:
         """Dynamic sampling: more scenarios while too few groups have signal, at most as often as the config allows."""
@@ -208,7 +242,7 @@ class ReinforcementTrainer:
             with phases.timing("sample"):
                 more = await self._sample(number, sampled.weights, part)
             with phases.timing("reward"):
-                parts.append(await self._scored(more.groups, f"{number}.{part}"))
+                parts.append((await self._scored(more.groups, f"{number}.{part}"))[0])
         return parts[0] if len(parts) == 1 else Batch.joined(parts)
 
     def _learn(self, batch: Batch, number: int, weights: int) -> Outcome | None:
@@ -238,7 +272,8 @@ class ReinforcementTrainer:
         while len(self._loaded) > 2:
             old = self._loaded.pop(0)
             await self.task.engine.unload(self._model(old))
-            shutil.rmtree(self.task.weights / str(old), ignore_errors=True)
+            if old % _KEPT:
+                shutil.rmtree(self.task.weights / str(old), ignore_errors=True)
 
     def _model(self, number: int) -> str:
         return f"{self.config.name}@{number}"

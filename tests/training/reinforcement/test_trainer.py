@@ -1,6 +1,7 @@
 """Whole runs on a tiny model, sampled by the real engine in its own process."""
 
 import asyncio
+import json
 from contextlib import asynccontextmanager
 
 import pytest
@@ -10,9 +11,11 @@ from journeyman.engines.held import HeldEngine
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
 from journeyman.records.algorithm import ALGORITHMS, Algorithm
+from journeyman.rewards.reward import each
 from journeyman.rewards.rules import own_score
 from journeyman.training.reinforcement.canary import SamplerDisagrees
 from journeyman.training.reinforcement.trainer import ReinforcementTrainer, Task
+from journeyman.training.reinforcement.watching import RewardHacked
 from tests.training.reinforcement.conftest import LetterSuite, make_rl_config
 
 
@@ -23,12 +26,17 @@ async def serving(tiny, home):
         yield engine
 
 
-def played(tiny, tmp_path, run="run", kept=None, stop_after=None, **fields):
+def pays_for_length(trajectory):
+    """A judge with a planted fault: whatever is long is good."""
+    return min(len(trajectory.messages[-1].text) / 30, 1.0)
+
+
+def played(tiny, tmp_path, run="run", kept=None, stop_after=None, reward=None, **fields):
     """The reports of a run, its trainer, and how it does in the end."""
 
     async def play():
         async with serving(tiny, tmp_path) as engine:
-            task = Task(LetterSuite(), own_score("reward"), engine, tmp_path / "adapters" / run)
+            task = Task(LetterSuite(), reward or own_score("reward"), engine, tmp_path / "adapters" / run)
             keep = (lambda found: None) if kept is None else kept.extend
             trainer = ReinforcementTrainer(make_rl_config(**fields), task, tiny, tmp_path / run, keep=keep)
             reports = []
@@ -106,3 +114,21 @@ def test_an_engine_that_answers_under_old_weights_stops_the_run(tiny, tmp_path):
     trainer, before = asyncio.run(play())
     assert trainer.progress.step == 1
     assert any(not torch.equal(value, before[name]) for name, value in trainer.policy.masters.items())
+
+
+def test_a_judge_that_pays_for_length_is_found_out_and_the_run_frozen(tiny, tmp_path):
+    """The policy learns to write long; the truth, the share of a letter, does not follow."""
+    with pytest.raises(RewardHacked, match="learns what is paid for, and not the task") as found:
+        played(
+            tiny, tmp_path, reward=each(pays_for_length), truth="reward", steps=30, scenarios=4, attempts=8,
+            learning_rate=0.01, new_tokens=16,
+        )  # fmt: skip
+    assert "last clean step is" in str(found.value)
+    assert (tmp_path / "run" / "review.jsonl").is_file()
+
+
+def test_a_run_is_watched_from_its_start_also_after_it_was_cut(tiny, tmp_path):
+    played(tiny, tmp_path, steps=4, stop_after=2)
+    played(tiny, tmp_path, steps=4)
+    lines = (tmp_path / "run" / "measures.jsonl").read_text().splitlines()
+    assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4]

@@ -20,14 +20,20 @@ from typing import Any
 
 from record import Row, row, write_results
 
+from journeyman.demos.bank import expert
+from journeyman.demos.bank.environment import BankSuite
 from journeyman.engines.scripted import ScriptedEngine, estimated_usage
+from journeyman.environments.rollout import roll_out_many
 from journeyman.errors import UpstreamFailed
 from journeyman.prices import Price, price_of
 from journeyman.records import Message, Scenario, Trajectory, TrajectoryGroup
 from journeyman.records.message import assistant, system, user
 from journeyman.rewards import Asker, Ruler, VerdictBook, score_group
+from journeyman.rewards.card import measure_card
 from journeyman.rewards.contents import content_of
 from journeyman.rewards.listwise import DEFAULT_RUBRIC, ask_about
+from journeyman.rewards.perturbed import gold_against_perturbed, without_lucky_copies
+from journeyman.rewards.raters import ListwiseRater
 from journeyman.statistics import kendall_tau
 from journeyman.statistics.intervals import clustered_mean
 
@@ -41,9 +47,13 @@ class PlantedJudge:
     """Scores attempts by the worth that they state, with noise, a liking for a place, and a spoiled form."""
 
     def __init__(
-        self, noise: float = 0.0, place: Callable[[int], float] = lambda at: 0.0, spoil: Spoil | None = None
+        self,
+        noise: float = 0.0,
+        place: Callable[[int], float] = lambda at: 0.0,
+        spoil: Spoil | None = None,
+        worth: Callable[[Answer], float] | None = None,
     ) -> None:
-        self.noise, self.place, self.spoil = noise, place, spoil
+        self.noise, self.place, self.spoil, self.worth = noise, place, spoil, worth or _worth
         self.generator = random.Random(1)
         self.calls = 0
         self.reply = ScriptedEngine(self._answer).reply
@@ -58,7 +68,7 @@ class PlantedJudge:
     def answer(self, attempts: Sequence[Answer]) -> Answer:
         """A well-formed answer."""
         scores = {
-            each["id"]: min(1.0, max(0.0, _worth(each) + self.place(at) + self.generator.gauss(0, self.noise)))
+            each["id"]: min(1.0, max(0.0, self.worth(each) + self.place(at) + self.generator.gauss(0, self.noise)))
             for at, each in enumerate(attempts)
         }
         return {
@@ -301,12 +311,56 @@ async def savings(count: int) -> list[Row]:
     return rows
 
 
+async def bank_cards(count: int) -> list[Row]:
+    """Judge cards on the bank's successes against broken copies of them, each copy played again by the bank."""
+    suite = BankSuite()
+    scenarios = suite.scenarios("held-out", count, 1)
+    played = await roll_out_many(suite, scenarios, ScriptedEngine(lambda messages, _: expert.reply(messages)), "expert")
+    gold = [(scenario, each) for scenario, each in zip(scenarios, played, strict=True) if each.score("success") == 1]
+
+    async def succeeds(scenario: Scenario, trajectory: Trajectory) -> bool:
+        environment = suite.environment(scenario)
+        await environment.start()
+        for message in trajectory.messages:
+            if message.role == "assistant" and not environment.is_done:
+                await environment.step(message)
+        found = {score.name: score.value for score in environment.score()}
+        await environment.close()
+        return found["success"] == 1
+
+    broken = gold_against_perturbed(gold, most=4)
+    cases, lucky = await without_lucky_copies(broken, succeeds)
+    ids, left = ([each.id for case in some for each in case.group.trajectories] for some in (broken, cases))
+    without = sum("without-a-call" in id for id in ids)
+    still = without - sum("without-a-call" in id for id in left)
+    rows = [
+        row("bank: successes to break", len(gold), f"of {count}"),
+        row("bank: broken copies that the bank still calls a success, left out", lucky, f"of {len(ids) - len(gold)}"),
+        row("bank: of the copies that lack a call", still, f"of {without}"),
+    ]
+    for name, worth in (
+        ("one that likes length", lambda shown: len(json.dumps(shown["messages"])) / 2000),
+        ("one that cannot tell", lambda shown: 0.5),
+    ):
+        card = await measure_card(ListwiseRater(Asker(PlantedJudge(worth=worth), "planted")), cases, task="bank")
+        accuracy = card.accuracy
+        rows.append(row(f"bank, judge card of {name}: pairs ordered rightly", 100 * accuracy.estimate, "%",
+                        interval=(100 * accuracy.low, 100 * accuracy.high)))  # fmt: skip
+        rows.append(row(f"bank, judge card of {name}: ties", 100 * card.ties, "%"))
+        slope = card.length_slope
+        if slope is not None:
+            rows.append(row(f"bank, judge card of {name}: score for e times as many words", slope.estimate, "",
+                            interval=(slope.low, slope.high)))  # fmt: skip
+    return rows
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true")
     given = parser.parse_args()
     count = 20 if given.quick else 200
-    rows = [*asyncio.run(planted(count)), *asyncio.run(noisy(2 * count)), *asyncio.run(savings(count))]
+    parts = (planted(count), noisy(2 * count), savings(count), bank_cards(count // 2))
+    rows = [each for part in parts for each in asyncio.run(part)]
     mean_tau = fmean(each["value"] for each in rows if "2 to 4 orders: Kendall" in each["what"])  # type: ignore[misc]
     path = write_results("judges", rows, seed=0, extra={"group_size": SIZE, "priced_as": PRICED_AS}, quick=given.quick)
     print(f"{path}; mean τ with 2 to 4 orders {mean_tau:.3f}")

@@ -5,7 +5,7 @@ No benchmark's data comes in a package, but every environment that checks its ow
 
 import random
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Scenario, Trajectory, TrajectoryGroup
@@ -63,6 +63,8 @@ def cut_off(
     return messages[: spoken[-1]] if len(spoken) > 1 else None
 
 
+Succeeds = Callable[[Scenario, Trajectory], Awaitable[bool]]
+
 PERTURBATIONS: dict[str, Perturbation] = {
     "another number": another_number,
     "another one's reply": another_ones_reply,
@@ -76,8 +78,9 @@ def gold_against_perturbed(
 ) -> list[Labelled]:
     """A group for each successful attempt: itself with truth 1, and up to `most` broken copies with truth 0.
 
-    What was broken stands in each copy's `error`-free messages only: a judge has to find it. InvalidInput for an
-    attempt whose environment does not call it a success: nothing would be known of its copies.
+    What was broken shows in a copy's messages alone: a judge has to find it. Where the environment can play them again,
+    `without_lucky_copies` makes sure that they fail. InvalidInput for an attempt that its environment does not call a
+    success: nothing would be known of its copies.
     """
     found = []
     for number, (scenario, trajectory) in enumerate(gold):
@@ -96,6 +99,26 @@ def gold_against_perturbed(
             group = TrajectoryGroup(scenario=scenario, trajectories=tuple(each for each, _ in members))
             found.append(Labelled(group, tuple(truth for _, truth in members)))
     return found
+
+
+async def without_lucky_copies(cases: Sequence[Labelled], succeeds: Succeeds) -> tuple[list[Labelled], int]:
+    """The cases without the broken copies that succeed all the same, and how many those were.
+
+    A call that nobody needed can be left out: in the bank of the demo four in ten of such copies still reach the goal.
+    `succeeds` plays a copy's messages in the scenario's environment.
+    """
+    kept, lucky = [], 0
+    for case in cases:
+        members = []
+        for trajectory, truth in zip(case.group.trajectories, case.truth, strict=True):
+            if truth or not await succeeds(case.group.scenario, trajectory):
+                members.append((trajectory, truth))
+            else:
+                lucky += 1
+        if len(members) > 1:
+            group = case.group.model_copy(update={"trajectories": tuple(each for each, _ in members)})
+            kept.append(Labelled(group, tuple(truth for _, truth in members)))
+    return kept, lucky
 
 
 def _copies(

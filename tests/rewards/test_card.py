@@ -13,7 +13,7 @@ from journeyman.records import JudgeCard, Scenario, Score, Trajectory
 from journeyman.records.message import assistant, call, tool_result, user
 from journeyman.rewards.card import _Asked, find_card, length_slope, measure_card
 from journeyman.rewards.labelled import Labelled, labelled, load_labelled, pairs_of
-from journeyman.rewards.perturbed import PERTURBATIONS, gold_against_perturbed
+from journeyman.rewards.perturbed import PERTURBATIONS, gold_against_perturbed, without_lucky_copies
 from journeyman.rewards.raters import ListwiseRater, Rated
 from journeyman.store.memory import MemoryStore
 from tests.rewards.judges import ListwiseJudge, Worth, asker, words
@@ -229,6 +229,18 @@ def test_a_success_with_one_thing_broken_is_worse() -> None:
     failed = gold()[0][1].model_copy(update={"scores": ()})
     with pytest.raises(InvalidInput, match="is no success"):
         gold_against_perturbed([(gold()[0][0], failed)])
+
+
+async def test_copies_that_succeed_all_the_same_are_left_out() -> None:
+    cases = gold_against_perturbed(gold(), most=4)
+
+    async def succeeds(_: Scenario, trajectory: Trajectory) -> bool:
+        return "without-a-call" in trajectory.id or trajectory.scenario_id == "s0"
+
+    kept, lucky = await without_lucky_copies(cases, succeeds)
+    assert lucky == 4 + 5
+    assert [sorted(case.truth) for case in kept] == [[0, 0, 0, 1]] * 5
+    assert not any("without-a-call" in each.id for case in kept for each in case.group.trajectories)
 
 
 async def test_a_judge_that_checks_is_told_from_one_that_does_not() -> None:

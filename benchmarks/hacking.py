@@ -19,8 +19,7 @@ from record import Row, row, write_results
 
 from journeyman.records import Message, Scenario, Trajectory, TrajectoryGroup
 from journeyman.records.message import assistant, call, tool_result, user
-from journeyman.rewards.watch import Step, Thresholds, WatchReport, measure, watch
-from journeyman.rewards.watch_measures import Measures
+from journeyman.rewards.watch import Measures, Step, Thresholds, WatchReport, measure, watch
 from journeyman.statistics import proportion
 
 STEPS, GROUPS, ATTEMPTS = 40, 8, 8

@@ -20,7 +20,7 @@ from journeyman.statistics.shares import mean_share
 from journeyman.store.store import Store
 
 
-class _Asked(NamedTuple):
+class Asked(NamedTuple):
     """A group's three verdicts: in an order, in that order backwards, and in the first order once more."""
 
     case: Labelled
@@ -57,11 +57,11 @@ async def measure_card(
     before = _counters(rater)
     places = asyncio.Semaphore(concurrency)
 
-    async def ask(case: Labelled) -> _Asked | None:
+    async def ask(case: Labelled) -> Asked | None:
         order = tuple(random.Random(f"{seed}/{case.group.scenario.id}").sample(range(len(case.truth)), len(case.truth)))
         async with places:
             try:
-                return _Asked(
+                return Asked(
                     case,
                     order,
                     await rater.rate(case.group, order, f"{seed}/forward"),
@@ -84,7 +84,7 @@ async def measure_card(
 def _card(
     rater: Rater,
     cases: Sequence[Labelled],
-    asked: Sequence[_Asked],
+    asked: Sequence[Asked],
     used: Sequence[float],
     name: str,
     task: str,
@@ -141,7 +141,7 @@ def find_card(
     return next(iter(store.find(JudgeCard, where, limit=1)), None)
 
 
-def length_slope(asked: Sequence[_Asked]) -> Interval | None:
+def length_slope(asked: Sequence[Asked]) -> Interval | None:
     """The score gained for e times as many words, at equal truth, within groups; None where all are as long.
 
     Least squares with a level for each group, on truth and the logarithm of the length; the 95% interval is that of
@@ -166,7 +166,7 @@ def length_slope(asked: Sequence[_Asked]) -> Interval | None:
     return Interval(estimate=slope, low=slope - half, high=slope + half)
 
 
-def _centred(asked: _Asked) -> list[tuple[float, float, float]]:
+def _centred(asked: Asked) -> list[tuple[float, float, float]]:
     """Truth, log length and mean score of each attempt, less the group's means."""
     trajectories = asked.case.group.trajectories
     lengths = [math.log(1 + sum(len(each.text.split()) for each in own_part(one))) for one in trajectories]
@@ -186,7 +186,7 @@ def _products(rows: Sequence[tuple[float, float, float]]) -> tuple[float, ...]:
     )
 
 
-def _pairs(asked: _Asked) -> list[_Pair]:
+def _pairs(asked: Asked) -> list[_Pair]:
     truth = asked.case.truth
     found = []
     for first, second in combinations(asked.order, 2):
@@ -196,7 +196,7 @@ def _pairs(asked: _Asked) -> list[_Pair]:
     return found
 
 
-def _reasons(asked: _Asked) -> list[tuple[str, float]]:
+def _reasons(asked: Asked) -> list[tuple[str, float]]:
     rated = (asked.forward, asked.backward, asked.again)
     return [each for one in rated if one.reasons for each in zip(one.reasons, one.scores, strict=True)]
 

@@ -19,9 +19,12 @@ from statistics import fmean
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Frozen
-from journeyman.rewards.watch_measures import Measures, Step, Sums, log_length, measure, words_of
+from journeyman.rewards.watch_measures import Measures, Step, Sums, log_length, measure, tables_of, words_of
 
-__all__ = ["Alarm", "ReviewItem", "Step", "Thresholds", "WatchReport", "measure", "review_queue", "watch"]
+__all__ = [
+    "Alarm", "Measures", "ReviewItem", "Step", "Thresholds", "WatchReport", "measure", "review_queue", "tables_of",
+    "watch",
+]  # fmt: skip
 
 
 _WORD = "word "

@@ -3,13 +3,16 @@
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import combinations, pairwise
 from statistics import fmean
 from typing import NamedTuple
 
+from pydantic import Field
+
 from journeyman.errors import InvalidInput
-from journeyman.records import Trajectory, TrajectoryGroup
+from journeyman.records import Frozen, Trajectory, TrajectoryGroup
+from journeyman.rewards.reward import Scores
 from journeyman.rewards.rules import last_reply, own_part
 
 Values = Sequence[Sequence[float | None]]
@@ -61,13 +64,13 @@ class Sums(NamedTuple):
         return Sums(*(one + more for one, more in zip(self, other, strict=True)))
 
 
-@dataclass(frozen=True, slots=True)
-class Measures:
-    """One step in numbers. Lists hold one number for each group, which is the unit that is independent.
+class Measures(Frozen):
+    """One step in numbers, as a run keeps it, so that one that is resumed is watched from its start.
 
-    `gaps` are the reward less the held-out judge, and less the truth, of the attempts that have both.
-    `bias` has the sums of each feature against the held-out judge, `place` those of the places, against nothing;
-    `spread` the squared deviations within groups of the reward and of the held-out judge.
+    Lists hold one number for each group, which is the unit that is independent. `gaps` are the reward less the held-out
+    judge, and less the truth, of the attempts that have both. `bias` has the sums of each feature against the held-out
+    judge, `place` those of the places, against nothing; `spread` the squared deviations within groups of the reward and
+    of the held-out judge.
     """
 
     number: int
@@ -81,9 +84,22 @@ class Measures:
     no_ops: list[float]
     similarity: float | None
     kl: float | None
-    bias: dict[str, Sums] = field(default_factory=dict)
-    place: dict[str, Sums] = field(default_factory=dict)
+    bias: dict[str, Sums] = Field(default_factory=dict)
+    place: dict[str, Sums] = Field(default_factory=dict)
     spread: tuple[float, float] = (0.0, 0.0)
+
+
+def tables_of(by_group: Sequence[Mapping[str, Scores]]) -> dict[str, Values]:
+    """What `score_by_part` gave for each group of a step, as a step's `scores`; None where a part was not asked."""
+    names = dict.fromkeys(name for scores in by_group for name in scores)
+    sizes = [len(next(iter(scores.values()))) for scores in by_group]
+    return {
+        name: [
+            [None if each is None else each.value for each in scores.get(name, [None] * size)]
+            for scores, size in zip(by_group, sizes, strict=True)
+        ]
+        for name in names
+    }
 
 
 def measure(step: Step) -> Measures:

@@ -11,7 +11,7 @@ import pytest
 from journeyman.errors import BadRow, InvalidInput
 from journeyman.records import JudgeCard, Scenario, Score, Trajectory
 from journeyman.records.message import assistant, call, tool_result, user
-from journeyman.rewards.card import _Asked, find_card, length_slope, measure_card
+from journeyman.rewards.card import Asked, find_card, length_slope, measure_card
 from journeyman.rewards.labelled import Labelled, labelled, load_labelled, pairs_of
 from journeyman.rewards.perturbed import PERTURBATIONS, gold_against_perturbed, without_lucky_copies
 from journeyman.rewards.raters import ListwiseRater, Rated
@@ -116,7 +116,7 @@ def test_the_slope_is_that_of_least_squares_with_a_level_for_each_group() -> Non
     for case in cases(20):
         lengths = [np.log(1 + len(each.messages[-1].text.split())) for each in case.group.trajectories]
         scores = tuple(float(t + 0.1 * x + generator.normal(0, 0.1)) for t, x in zip(case.truth, lengths, strict=True))
-        asked.append(_Asked(case, (0, 1, 2, 3), Rated(scores), Rated(scores), Rated(scores)))
+        asked.append(Asked(case, (0, 1, 2, 3), Rated(scores), Rated(scores), Rated(scores)))
     found = length_slope(asked)
     rows = [
         (number, t, np.log(1 + len(each.messages[-1].text.split())), y)

@@ -10,7 +10,17 @@ import pytest
 from journeyman.errors import InvalidInput
 from journeyman.records import Scenario, Trajectory, TrajectoryGroup
 from journeyman.records.message import assistant, call, tool_result, user
-from journeyman.rewards.watch import Step, Thresholds, WatchReport, measure, review_queue, watch
+from journeyman.rewards import matches, product, score_by_part
+from journeyman.rewards.watch import (
+    Measures,
+    Step,
+    Thresholds,
+    WatchReport,
+    measure,
+    review_queue,
+    tables_of,
+    watch,
+)
 from journeyman.rewards.watch_measures import no_op_share, repeats_itself, similarity_across
 from tests.rewards.attempts import attempt, group
 
@@ -180,6 +190,28 @@ def test_attempts_without_a_score_are_passed_over() -> None:
     assert found.reward == [0.5] * 5
     assert len(found.gaps["held_out"]) == 5
     assert review_queue([Step(1, first.groups, {"judge": table}, "judge")], watch([found]), 100)[0].reward == 0.5
+
+
+def test_a_run_that_is_resumed_is_watched_from_its_start() -> None:
+    def magic(generator: random.Random, step: int, place: int) -> dict[str, Any]:
+        says = generator.random() < 0.2
+        return {"words": ["certainly"] * says, "paid": 0.3 * says, "length": generator.randrange(8, 30)}
+
+    measures = [measure(step) for step in steps(magic)]
+    kept = [Measures.model_validate_json(each.model_dump_json()) for each in measures]
+    assert kept == measures
+    assert watch(kept) == watch(measures)
+
+
+async def test_scores_by_part_become_a_steps_tables() -> None:
+    gate = matches("a", "gate")
+    reward = product([gate, matches("b", "later")])
+    found = [await score_by_part(reward, group(*map(attempt, said))) for said in (("ab", "a"), ("x", "y"))]
+    assert tables_of(found) == {
+        "reward": [[1, 0], [0, 0]],
+        "gate": [[1, 1], [0, 0]],
+        "later": [[1, 0], [None, None]],
+    }
 
 
 def test_steps_that_cannot_be_watched_are_refused() -> None:

@@ -7,7 +7,7 @@ turn into scores for anybody.
 import asyncio
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -129,6 +129,15 @@ class Asker:
             cached_prompt_tokens=self.usage.cached_prompt_tokens + usage.cached_prompt_tokens,
             completion_tokens=self.usage.completion_tokens + usage.completion_tokens,
         )
+
+
+async def all_of(asked: Iterable[Awaitable[T]]) -> list[T]:
+    """What all of them give, or the first failure once none is under way any more: what was paid for is not lost."""
+    found = await asyncio.gather(*asked, return_exceptions=True)
+    for each in found:
+        if isinstance(each, BaseException):
+            raise each
+    return [each for each in found if not isinstance(each, BaseException)]
 
 
 def read_object(text: str, keys: set[str]) -> dict[str, Any] | Malformed:

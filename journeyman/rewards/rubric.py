@@ -1,6 +1,5 @@
 """Rubrics: criteria that an attempt meets or not, each met only with a quotation that stands in the attempt."""
 
-import asyncio
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -11,7 +10,7 @@ from pydantic import Field
 from journeyman.errors import InvalidInput
 from journeyman.records import Frozen, Message, Score, Trajectory, TrajectoryGroup
 from journeyman.records.message import system
-from journeyman.rewards.asking import Asker, Malformed, framed, read_object
+from journeyman.rewards.asking import Asker, Malformed, all_of, framed, read_object
 from journeyman.rewards.contents import content_of, hash_of
 from journeyman.rewards.reward import Scores
 from journeyman.rewards.rules import own_part
@@ -87,7 +86,7 @@ class Rubric:
         """The whole, and 1 or 0 for each criterion under its name."""
         keys = [content_of(each).key if own_part(each) else None for each in group.trajectories]
         distinct = {key: each for key, each in zip(keys, group.trajectories, strict=True) if key is not None}
-        asked = await asyncio.gather(*(self._findings(group, each) for each in distinct.values()))
+        asked = await all_of(self._findings(group, each) for each in distinct.values())
         findings = dict(zip(distinct, asked, strict=True))
         whole = [None if key is None else self._whole(findings[key]) for key in keys]
         parts: dict[str, Scores] = {

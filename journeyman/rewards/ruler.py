@@ -12,7 +12,7 @@ from typing import Any
 
 from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records import Score, TrajectoryGroup
-from journeyman.rewards.asking import Asker
+from journeyman.rewards.asking import Asker, all_of
 from journeyman.rewards.contents import Content, content_of, hash_of, shown_tools
 from journeyman.rewards.listwise import DEFAULT_RUBRIC, Question, Verdict, Verdicts, ask_about, rubric_hash
 from journeyman.rewards.mismatch import contradicts
@@ -101,8 +101,12 @@ class Ruler:
         return [None if content is None else scores[content.key] for content in contents]
 
     async def _scores(self, group: TrajectoryGroup, contents: Sequence[Content]) -> dict[str, Score]:
-        asked = await asyncio.gather(*(self._judged(judge, group, contents) for judge in self.judges))
-        by_judge = [orders for orders in asked if not isinstance(orders, UpstreamFailed)]
+        tasks = (self._judged(judge, group, contents) for judge in self.judges)
+        asked = await asyncio.gather(*tasks, return_exceptions=True)
+        for problem in asked:
+            if isinstance(problem, BaseException) and not isinstance(problem, UpstreamFailed):
+                raise problem
+        by_judge = [orders for orders in asked if not isinstance(orders, BaseException)]
         lost = [problem for problem in asked if isinstance(problem, UpstreamFailed)]
         if not by_judge:
             raise lost[0]
@@ -110,19 +114,13 @@ class Ruler:
         said_by = [judge.model for judge, orders in zip(self.judges, asked, strict=True) if isinstance(orders, list)]
         return {content.key: self._combined(content.key, by_judge, " and ".join(said_by)) for content in contents}
 
-    async def _judged(
-        self, judge: Asker, group: TrajectoryGroup, contents: Sequence[Content]
-    ) -> list[Verdicts] | UpstreamFailed:
-        """One judge's verdicts, order by order; its failure, handed on, when it gives none."""
-        try:
-            numbers = range(self.orders)
-            found = list(await asyncio.gather(*(self._verdicts(judge, group, contents, order) for order in numbers)))
-            if disagreement(found) > self.tolerance and self.orders < self.most_orders:
-                self.savings.escalated += 1
-                further = range(self.orders, self.most_orders)
-                found += await asyncio.gather(*(self._verdicts(judge, group, contents, order) for order in further))
-        except UpstreamFailed as problem:
-            return problem
+    async def _judged(self, judge: Asker, group: TrajectoryGroup, contents: Sequence[Content]) -> list[Verdicts]:
+        """One judge's verdicts, order by order."""
+        found = await all_of(self._verdicts(judge, group, contents, order) for order in range(self.orders))
+        if disagreement(found) > self.tolerance and self.orders < self.most_orders:
+            self.savings.escalated += 1
+            further = range(self.orders, self.most_orders)
+            found += await all_of(self._verdicts(judge, group, contents, order) for order in further)
         return found
 
     async def _verdicts(

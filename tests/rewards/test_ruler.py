@@ -194,6 +194,22 @@ async def test_several_judges_give_their_median_and_one_may_fail() -> None:
     assert ruler.savings.judges_lost == 1
 
 
+async def test_what_was_paid_for_is_kept_when_another_order_fails() -> None:
+    failing: list[str] = []
+
+    def first_order(said: dict[str, Any], _: int) -> object:
+        failing.append(said["attempts"][0]["id"])
+        return "no" if said["attempts"][0]["id"] == failing[0] else said
+
+    book = VerdictBook()
+    with pytest.raises(UpstreamFailed):
+        await score_group(Ruler(asker(ListwiseJudge(spoil=first_order)), book=book), FOUR)
+    assert len(book) == 1
+    judge = ListwiseJudge()
+    assert values(await score_group(Ruler(asker(judge), book=book), FOUR)) == [0.1, 0.9, 0.4, 0.6]
+    assert len(judge.seen) == 1
+
+
 async def test_verdicts_survive_a_restart_and_can_be_forgotten(tmp_path: Path) -> None:
     path = tmp_path / "verdicts.jsonl"
     await score_group(Ruler(asker(ListwiseJudge()), book=VerdictBook(path)), FOUR)

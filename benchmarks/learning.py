@@ -72,6 +72,8 @@ def rows_of(found: list[dict[str, Any]], threads: int) -> list[Row]:
     for seed, each in enumerate(found):
         rows.append(row(f"price tool, seed {seed}: held-out reward before", each["before"]))
         rows.append(row(f"price tool, seed {seed}: held-out reward after 10 steps, rank 1", each["after"]))
+    if len(found) < 2:
+        return rows
     for name, bar, holds in (
         ("before", "≤ 0.45", lambda value: value <= 0.45), ("after", "≥ 0.80", lambda value: value >= 0.80),
         ("greedy before", None, None), ("greedy after", None, None),

@@ -50,6 +50,10 @@ class RLConfig(PolicyConfig):
     def _can_be_run(self) -> Self:
         if self.full:
             raise ValueError("the engine samples under an adapter that changes with each step; leave out --full")
+        if self.dropout:
+            raise ValueError(
+                "the engine samples without dropout, and would disagree with the trainer; leave out --dropout"
+            )
         if self.processes != 1:
             raise ValueError("a run of reinforcement learning computes in one process; leave out --processes")
         compares = self.algorithm.critic is None and self.algorithm.estimator not in ("none", "reinforce_pp")
@@ -81,6 +85,8 @@ class LogsConfig(PolicyConfig):
 
     @model_validator(mode="after")
     def _can_be_run(self) -> Self:
+        if self.dropout:
+            raise ValueError("ratios compare with what was sampled without dropout; leave out --dropout")
         if self.full or self.processes != 1:
             raise ValueError("captured traffic trains an adapter, in one process; leave out --full and --processes")
         if self.algorithm.critic is None and self.algorithm.estimator not in ("none", "reinforce_pp"):

@@ -112,6 +112,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(store: SqlStore, n
         (("rl",), "what to attempt"),
         (("rl", "casino"), "casino"),
         ((*SMALL, "--attempts", "1"), "compares attempts at one scenario"),
+        ((*SMALL, "--dropout", "0.1"), "leave out --dropout"),
         ((*SMALL, "--full"), "full fine-tuning has no adapter"),
         (("rl", SUITE, "--base", "tiny", "--full"), "leave out --full"),
         ((*SMALL, "--algorithm", "ppp"), "there is no algorithm ppp"),

@@ -19,10 +19,11 @@ from journeyman.store.sql import open_store
 from journeyman.worker import last_event
 
 ROOT = Path(__file__).parent.parent.parent.parent
-STEPS = 24
+STEPS_FOR_A_KILL = 4
+"""A life that is killed within a step has made some before: so many steps outlast the kills."""
 RUN = (
     "tests.training.reinforcement.conftest:LetterSuite", "--base", "tiny", "--name", "letters", "--rank", "4",
-    "--scenarios", "4", "--attempts", "8", "--new-tokens", "8", "--max-calls", "1", "--steps", str(STEPS),
+    "--scenarios", "4", "--attempts", "8", "--new-tokens", "8", "--max-calls", "1",
     "--learning-rate", "0.01", "--evaluate-every", "0", "--evaluate-scenarios", "2", "--precision", "float32",
     "--threads", "1",
 )  # fmt: skip
@@ -32,15 +33,16 @@ CURVES = ("reward", "loss", "gradient_norm", "entropy", "silent groups")
 def main() -> None:
     kills, models, folder = int(sys.argv[1]), Path(sys.argv[2]), Path(sys.argv[3])
     whole, cut = folder / "whole", folder / "cut"
-    began = time.monotonic()
-    assert live(whole, models, RUN, None, None) == 0
-    seconds = (time.monotonic() - began) / STEPS
+    began, count = time.monotonic(), STEPS_FOR_A_KILL * kills
+    run = (*RUN, "--steps", str(count))
+    assert live(whole, models, run, None, None) == 0
+    seconds = (time.monotonic() - began) / count
     generator, done, after = random.Random(0), 0, Counter[str]()
     while done < kills:
         # Some die before their first step: while models load, the engine starts, the first attempts are sampled.
         steps = generator.choice((0, 1, 1))
         delay = generator.uniform(0, 5 if steps == 0 else 2 * seconds)
-        if live(cut, models, ("--resume", "last") if has_run(cut, models) else RUN, steps, delay) == 0:
+        if live(cut, models, ("--resume", "last") if has_run(cut, models) else run, steps, delay) == 0:
             break
         done += 1
         after[place(cut, models)] += 1

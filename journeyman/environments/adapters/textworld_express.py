@@ -6,7 +6,7 @@ Needs `pip install "journeyman[environments]"` and Java. https://github.com/cogn
 import asyncio
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
@@ -18,7 +18,7 @@ from journeyman.environments.environment import Observation
 from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
 from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records import Frozen, Message, Scenario, Score
-from journeyman.records.message import system, user
+from journeyman.records.message import assistant, system, user
 
 _PREFIX = "textworld-express-"
 _FOLDS = {"train": "train", "held-out": "test"}
@@ -34,13 +34,15 @@ class TextWorldExpressSettings(Frozen):
     """Which game, and how it is shown.
 
     `parameters` are the game's own (`numLocations=3,includeDoors=0`); `max_steps` are the actions that it lasts;
-    `show_actions`: whether each observation ends with the actions that are possible.
+    `show_actions`: whether each observation ends with the actions that are possible; `examples`: how many other games
+    of the train fold go before it, played by the package's own gold path, as turns of the same conversation.
     """
 
     game: Literal["cookingworld", "coin", "twc", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder"]
     parameters: str = ""
     max_steps: int = Field(50, ge=1, le=1000)
     show_actions: bool = True
+    examples: int = Field(0, ge=0, le=8)
 
 
 class TextWorldExpressEnvironment:
@@ -57,7 +59,13 @@ class TextWorldExpressEnvironment:
         """The task as the game words it, then what can be seen."""
         await asyncio.to_thread(self._first_state)
         task = f"{self._told['taskDescription'].strip()}\nReply with one action, and nothing else."
-        return Observation(messages=(system(task), user(self._shown())))
+        shown = [
+            message
+            for example in self._scenario.data["examples"]
+            for said, action in example["turns"]
+            for message in (user(said), assistant(action))
+        ]
+        return Observation(messages=(system(task), *shown, user(self._shown())))
 
     async def step(self, reply: Message) -> Observation:
         """Take the action; what the game does not understand, it says so of."""
@@ -88,11 +96,11 @@ class TextWorldExpressEnvironment:
         return copied
 
     def _first_state(self) -> None:
-        with self._turn():
+        with _turn(self._settings.game):
             self._begin()
 
     def _act(self, action: str) -> None:
-        with self._turn():
+        with _turn(self._settings.game):
             if self._game is None or self._settings.game in _SHARES_STATE:
                 self._begin()
             _, _, done, self._told = self._game.step(action)
@@ -109,14 +117,8 @@ class TextWorldExpressEnvironment:
         for action in self._actions:
             _, _, _, self._told = self._game.step(action)
 
-    def _turn(self) -> AbstractContextManager[object]:
-        return _alone if self._settings.game in _SHARES_STATE else nullcontext()
-
     def _shown(self) -> str:
-        seen = str(self._told["observation"]).strip()
-        if not self._settings.show_actions:
-            return seen
-        return f"{seen}\nPossible actions: {', '.join(sorted(self._told['validActions']))}"
+        return _told_in_words(self._told, self._settings)
 
 
 class TextWorldExpressSuite:
@@ -134,21 +136,65 @@ class TextWorldExpressSuite:
         if not 1 <= count <= len(seeds):
             raise InvalidInput(f"{count} scenarios were asked for; the {split} games are {len(seeds)}")
         settings = self.settings.model_dump()
+        solved = self._solved(seed) if self.settings.examples else []
         drawn = random.Random(f"{self.name}/{split}/{seed}").sample(seeds, count)
         return [
             Scenario(
                 id=f"{self.name}-{digest(settings)}-{split}-{number}",
                 at=datetime(2026, 1, 1, tzinfo=UTC), environment=self.name,
                 kind=self.settings.game,
-                data={"settings": settings, "fold": _FOLDS[split], "seed": number},
+                data={
+                    "settings": settings, "fold": _FOLDS[split], "seed": number,
+                    "examples": self._examples(solved, place, number if split == "train" else None),
+                },
             )
-            for number in drawn
+            for place, number in enumerate(drawn)
         ]  # fmt: skip
 
     def environment(self, scenario: Scenario) -> TextWorldExpressEnvironment:
         """A fresh episode of that scenario."""
         require_suite(scenario, self.name)
         return TextWorldExpressEnvironment(scenario)
+
+    def _solved(self, seed: int) -> list[dict[str, Any]]:
+        """Games of the train fold with the turns of their gold paths: more than are needed at once."""
+        wanted, found = 3 * self.settings.examples + 1, []
+        for number in random.Random(f"{self.name}/examples/{seed}").sample(game_seeds("train"), 4 * wanted):
+            turns = _gold_turns(self.settings, number)
+            if turns:
+                found.append({"seed": number, "turns": turns})
+            if len(found) == wanted:
+                return found
+        raise InvalidInput(f"the package solves too few games of {self.settings} to take {wanted} examples from")
+
+    def _examples(self, solved: list[dict[str, Any]], place: int, own: int | None) -> list[dict[str, Any]]:
+        """Each scenario has other ones in front; a game is not its own example."""
+        at = place * self.settings.examples % max(len(solved), 1)
+        return [each for each in (*solved[at:], *solved[:at]) if each["seed"] != own][: self.settings.examples]
+
+
+def _told_in_words(told: Mapping[str, Any], settings: TextWorldExpressSettings) -> str:
+    seen = str(told["observation"]).strip()
+    return f"{seen}\nPossible actions: {', '.join(sorted(told['validActions']))}" if settings.show_actions else seen
+
+
+def _gold_turns(settings: TextWorldExpressSettings, seed: int) -> list[tuple[str, str]]:
+    """What is seen and done on the way to success; nothing when the package's path does not lead there."""
+    with _turn(settings.game):
+        game, turns = new_game(settings.max_steps), list[tuple[str, str]]()
+        _, told = game.reset(
+            seed=seed, gameFold="train", gameName=settings.game, gameParams=settings.parameters, generateGoldPath=True
+        )
+        for action in game.getGoldActionSequence()[: settings.max_steps]:
+            turns.append((_told_in_words(told, settings), action))
+            _, _, done, told = game.step(action)
+            if done:
+                break
+        return turns if told["tasksuccess"] else []
+
+
+def _turn(game: str) -> AbstractContextManager[object]:
+    return _alone if game in _SHARES_STATE else nullcontext()
 
 
 def new_game(max_steps: int) -> Any:

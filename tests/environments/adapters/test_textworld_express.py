@@ -118,6 +118,26 @@ async def test_a_fork_in_the_middle_goes_on_from_there_and_apart() -> None:
     assert (await first.step(assistant(last))).done
 
 
+@pytest.mark.parametrize("split", ["train", "held-out"])
+@pytest.mark.parametrize("game", ["simonsays", "sorting"])
+async def test_examples_are_other_games_that_were_won(game: str, split: str) -> None:
+    suite = TextWorldExpressSuite(TextWorldExpressSettings(game=game, examples=2))
+    scenarios = suite.scenarios(split, 6, 0)
+    assert scenarios == suite.scenarios(split, 6, 0)
+    for scenario in scenarios:
+        opening = await suite.environment(scenario).start()
+        roles = [message.role for message in opening.messages]
+        turns = sum(len(example["turns"]) for example in scenario.data["examples"])
+        assert roles == ["system", *["user", "assistant"] * turns, "user"]
+        assert len({example["seed"] for example in scenario.data["examples"]}) == 2
+        for example in scenario.data["examples"]:
+            assert example["seed"] in game_seeds("train")
+            assert split != "train" or example["seed"] != scenario.data["seed"]
+            won = Scenario(environment="", kind="", data=scenario.data | {"seed": example["seed"], "fold": "train"})
+            assert [action for _, action in example["turns"]] == gold_path(won)
+    assert len({tuple(each["seed"] for each in scenario.data["examples"]) for scenario in scenarios}) > 1
+
+
 def test_folds_share_no_seed_and_scenarios_repeat() -> None:
     assert len(game_seeds("train")) == len(game_seeds("test")) == 1000
     assert not set(game_seeds("train")) & set(game_seeds("test"))

@@ -10,13 +10,14 @@ CPU time is that of trainer and engine. The first step of each side, which pays 
 """
 
 import argparse
+import json
 import os
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from grpo_parts.prompts import prompts
-from record import Row, row, write_results
+from record import RESULTS, Row, row, write_results
 from sft import run_child
 
 from journeyman.config import Settings
@@ -30,7 +31,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="small and short; not kept")
     parser.add_argument("--steps", type=int, default=3, help="of each trainer; the first is not counted")
-    parser.add_argument("--only", choices=("200", "600"), help="one of the two lengths; not kept")
+    parser.add_argument("--only", choices=("200", "600"), help="one of the two lengths; the rows of the other stay")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--trl-rows", type=int, default=8, help="TRL's rows in one forward pass; memory bounds it")
     options = parser.parse_args()
@@ -46,7 +47,20 @@ def main() -> None:
     for what, (length, bar) in KINDS.items():
         if options.only in (None, str(length)):
             rows += compare(what, job | {"prompts": _prompts(model, job, length)}, bar)
-    write_results("grpo", rows, SEED, quick=options.quick or options.only is not None)
+    others = [] if options.only is None else [each for each in kept() if not any(_is_of(each, one) for one in rows)]
+    write_results("grpo", [*others, *rows], SEED, quick=options.quick)
+
+
+def kept() -> list[Row]:
+    """The rows that are there already."""
+    path = RESULTS / "grpo.json"
+    found: list[Row] = json.loads(path.read_text())["rows"] if path.is_file() else []
+    return found
+
+
+def _is_of(row: Row, other: Row) -> bool:
+    """Whether two rows measure the same length of prompts."""
+    return any(kind in row["what"] and kind in other["what"] for kind in KINDS)
 
 
 def compare(what: str, job: dict[str, Any], bar: float) -> list[Row]:

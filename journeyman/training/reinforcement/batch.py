@@ -8,6 +8,8 @@ from journeyman.records.algorithm import Algorithm
 from journeyman.training.advantages import advantages, overlong_penalty, scale_to_unit
 from journeyman.training.reinforcement.rows import AttemptRow, rows_of, sampled_tokens, why_not
 
+_NO_REWARD = "no reward"
+
 
 @dataclass(frozen=True, slots=True)
 class Attempted:
@@ -58,15 +60,18 @@ def make_batch(
     groups: Sequence[TrajectoryGroup],
     scores: Sequence[Sequence[Score | None]],
     new_tokens: int,
+    lost: Sequence[str | None] | None = None,
 ) -> Batch:
     """Attempts with their rewards as a batch; InvalidInput for what the estimator cannot compare.
 
     An attempt that failed, or whose tokens are not known, has no reward and teaches nothing; its siblings are compared
-    without it. What was cut off still counts in its group's mean when the algorithm masks it.
+    without it. `lost` says of each group why it has no rewards at all, if it has none. What was cut off still counts in
+    its group's mean when the algorithm masks it.
     """
     dropped: dict[str, int] = {}
     found: list[tuple[Trajectory, int, float | None, bool]] = []
-    for number, (group, given) in enumerate(zip(groups, scores, strict=True)):
+    reasons = lost or [None] * len(groups)
+    for number, (group, given, why) in enumerate(zip(groups, scores, reasons, strict=True)):
         for trajectory, score in zip(group.trajectories, given, strict=True):
             reason = _reason(trajectory, score)
             if reason is None:
@@ -77,6 +82,7 @@ def make_batch(
                 reason = "cut off, and masked" if masked else None
             else:
                 found.append((trajectory, number, None, True))
+                reason = why if reason == _NO_REWARD and why is not None else reason
             if reason is not None:
                 dropped[reason] = dropped.get(reason, 0) + 1
     computed = advantages(
@@ -112,4 +118,4 @@ def _reason(trajectory: Trajectory, score: Score | None) -> str | None:
         return f"failed: {trajectory.error.partition(':')[0]}"
     if why_not(trajectory) is not None:
         return "tokens or log-probabilities missing"
-    return "no reward" if score is None else None
+    return _NO_REWARD if score is None else None

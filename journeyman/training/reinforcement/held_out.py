@@ -6,10 +6,11 @@ from journeyman.engines.engine import Engine
 from journeyman.environments.environment import Suite
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.limits import RolloutLimits
-from journeyman.records import Sampling, TrajectoryGroup
+from journeyman.records import Sampling
 from journeyman.records.reinforcement import RLConfig
-from journeyman.rewards.reward import Reward, score_group
+from journeyman.rewards.reward import Reward
 from journeyman.statistics.intervals import clustered_mean
+from journeyman.training.reinforcement.scoring import score_groups
 
 ATTEMPTS = 4
 
@@ -47,7 +48,11 @@ async def measure(config: RLConfig, suite: Suite, reward: Reward, engine: Engine
             attempts=attempts, limits=RolloutLimits(max_calls=config.max_calls), seed=config.seed,
             concurrency=config.concurrency, tags={"stage": "held-out"},
         )  # fmt: skip
-        return [await _rewards(reward, group) for group in groups]
+        # An attempt that failed, or that nobody could score, earned nothing.
+        return [
+            [0.0 if score is None else score.value for score in given]
+            for given in (await score_groups(reward, groups)).rewards
+        ]
 
     sampled = await played(1.0, ATTEMPTS)
     greedy = await played(0.0, 1)
@@ -55,13 +60,3 @@ async def measure(config: RLConfig, suite: Suite, reward: Reward, engine: Engine
     surest = [each[0] for each in greedy]
     means = tuple(sum(each) / len(each) for each in sampled)
     return HeldOut(mean.estimate, mean.low, mean.high, sum(surest) / len(surest), len(means), ATTEMPTS, means)
-
-
-async def _rewards(reward: Reward, group: TrajectoryGroup) -> list[float]:
-    """What each attempt earned; one that failed earned nothing."""
-    alive = [each for each in group.trajectories if each.error is None]
-    if not alive:
-        return [0.0] * len(group.trajectories)
-    found = iter(await score_group(reward, group.model_copy(update={"trajectories": tuple(alive)})))
-    scores = [None if each.error is not None else next(found) for each in group.trajectories]
-    return [0.0 if score is None else score.value for score in scores]

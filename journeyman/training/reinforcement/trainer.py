@@ -19,7 +19,7 @@ from journeyman.records import Sampling, Score, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.contract import require_contract
-from journeyman.rewards.reward import Reward, score_by_part
+from journeyman.rewards.reward import Reward
 from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint, writing_folder
 from journeyman.training.policy import Policy
 from journeyman.training.reinforcement.batch import Batch, make_batch
@@ -27,6 +27,7 @@ from journeyman.training.reinforcement.critic import ValueHead
 from journeyman.training.reinforcement.held_out import HeldOut, measure
 from journeyman.training.reinforcement.policy_loss import equation
 from journeyman.training.reinforcement.preflight import Preflight, preflight
+from journeyman.training.reinforcement.scoring import score_groups
 from journeyman.training.reinforcement.step_report import RLStepReport, report_step
 from journeyman.training.reinforcement.update import Outcome, Update, make_optimizer
 from journeyman.training.reinforcement.watching import Watching, words_of
@@ -205,28 +206,19 @@ class ReinforcementTrainer:
 
         RewardHacked when the watch freezes the run, before anything is learned from this step.
         """
-        reward, parts, scores = self.task.reward, [], []
-        for group in groups:
-            alive = [each for each in group.trajectories if each.error is None]
-            found = await score_by_part(reward, group.model_copy(update={"trajectories": tuple(alive)}))
-            order = iter(range(len(alive)))
-            places = [None if each.error is not None else next(order) for each in group.trajectories]
-            parts.append({
-                name: [None if place is None else given[place] for place in places] for name, given in found.items()
-            })  # fmt: skip
-            scores.append(parts[-1][reward.name])
+        scored = await score_groups(self.task.reward, groups)
         self._keep([
             _kept(each, score, f"{named}-{at}-{place}")
-            for at, (group, given) in enumerate(zip(groups, scores, strict=True))
+            for at, (group, given) in enumerate(zip(groups, scored.rewards, strict=True))
             for place, (each, score) in enumerate(zip(group.trajectories, given, strict=True))
         ])  # fmt: skip
         alarms: tuple[str, ...] = ()
         if watched is not None:
-            report = await self._watching.see(watched, groups, reward.name, parts)
+            report = await self._watching.see(watched, groups, self.task.reward.name, scored.parts)
             if report.freeze and self._watching.may_freeze:
                 raise self._watching.frozen(watched, report, self._clean(report.last_clean_step))
             alarms = tuple(words_of(each) for each in report.alarms)
-        return make_batch(self.config.algorithm, groups, scores, self.config.new_tokens), alarms
+        return make_batch(self.config.algorithm, groups, scored.rewards, self.config.new_tokens, scored.lost), alarms
 
     def _clean(self, step: int | None) -> Path | None:
         """The newest kept adapter that the attempts up to a clean step were sampled under."""

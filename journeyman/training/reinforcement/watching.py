@@ -9,7 +9,7 @@ from journeyman.errors import JourneymanError
 from journeyman.records import Score, TrajectoryGroup
 from journeyman.rewards.reward import Reward, Scores, score_group
 from journeyman.rewards.watch import Alarm, ReviewItem, WatchReport, review_queue, watch
-from journeyman.rewards.watch_measures import Measures, Step, measure
+from journeyman.rewards.watch_measures import Measures, Step, measure, tables_of
 
 _MEASURES = "measures.jsonl"
 _REVIEW = "review.jsonl"
@@ -42,11 +42,9 @@ class Watching:
         self, number: int, groups: Sequence[TrajectoryGroup], reward: str, scores: Sequence[Mapping[str, Scores]]
     ) -> WatchReport:
         """What the run's steps show, this one included; `scores` are each group's, by part."""
-        names = list(scores[0])
-        by_name = {name: [_values(each[name]) for each in scores] for name in names}
         held_out = None if self._held_out is None else [_values(await self._judged(each)) for each in groups]
         truth = None if self._truth is None else [_known(each, self._truth) for each in groups]
-        step = Step(number, groups, by_name, reward, held_out, truth)
+        step = Step(number, groups, tables_of(scores), reward, held_out, truth)
         # A step that was cut short is done again.
         self._steps = [*(each for each in self._steps if each.number < number), measure(step)]
         report = watch(self._steps)

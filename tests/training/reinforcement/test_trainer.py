@@ -10,6 +10,7 @@ import torch
 from journeyman.engines.held import HeldEngine
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
+from journeyman.errors import UpstreamFailed
 from journeyman.records.algorithm import ALGORITHMS, Algorithm
 from journeyman.rewards.reward import each
 from journeyman.rewards.rules import own_score
@@ -132,3 +133,24 @@ def test_a_run_is_watched_from_its_start_also_after_it_was_cut(tiny, tmp_path):
     played(tiny, tmp_path, steps=4)
     lines = (tmp_path / "run" / "measures.jsonl").read_text().splitlines()
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4]
+
+
+class Lazy:
+    """A judge that gives no verdict on every other group."""
+
+    name = "reward"
+
+    def __init__(self):
+        self.asked = 0
+
+    async def __call__(self, group):
+        self.asked += 1
+        if self.asked % 2:
+            raise UpstreamFailed("the judge answered twice without a verdict; the group is lost")
+        return await own_score("reward")(group)
+
+
+def test_a_group_without_a_verdict_is_lost_by_name_and_the_others_are_learned(tiny, tmp_path):
+    reports, _, _ = played(tiny, tmp_path, reward=Lazy(), steps=1, scenarios=4)
+    assert reports[0].dropped == {"UpstreamFailed of the reward: the judge answered twice without a verdict": 8}
+    assert reports[0].values["sampled tokens"] > 0

@@ -1,0 +1,50 @@
+"""Rewards for the groups of a step: who failed is not asked about, and a group without a verdict is lost by name."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from journeyman.errors import Refused, UpstreamFailed
+from journeyman.records import Score, TrajectoryGroup
+from journeyman.rewards.reward import Reward, Scores, score_by_part
+
+AT_ONCE = 8
+"""Groups that a judge is asked about at the same time."""
+
+
+class Scored(NamedTuple):
+    """By group: the rewards of its attempts, those of each part of the reward, and why it was lost, if it was."""
+
+    rewards: list[Sequence[Score | None]]
+    parts: list[Mapping[str, Scores]]
+    lost: list[str | None]
+
+
+async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Scored:
+    """Every group's scores, in order. A judge that gives no verdict, or whose cost ceiling is reached, loses the group;
+    scores that cannot be those of the group are InvalidInput."""
+    places = asyncio.Semaphore(AT_ONCE)
+
+    async def scored(group: TrajectoryGroup) -> tuple[Mapping[str, Scores], str | None]:
+        async with places:
+            try:
+                return await _by_part(reward, group), None
+            except (UpstreamFailed, Refused) as error:
+                nothing: Scores = [None] * len(group.trajectories)
+                return {reward.name: nothing}, f"{type(error).__name__} of the reward: {str(error).partition(';')[0]}"
+
+    async with asyncio.TaskGroup() as tasks:
+        running = [tasks.create_task(scored(group)) for group in groups]
+    found = [each.result() for each in running]
+    parts = [given for given, _ in found]
+    return Scored([given[reward.name] for given in parts], parts, [lost for _, lost in found])
+
+
+async def _by_part(reward: Reward, group: TrajectoryGroup) -> Mapping[str, Scores]:
+    alive = tuple(each for each in group.trajectories if each.error is None)
+    if not alive:
+        return {reward.name: [None] * len(group.trajectories)}
+    found = await score_by_part(reward, group.model_copy(update={"trajectories": alive}))
+    order = iter(range(len(alive)))
+    places = [None if each.error is not None else next(order) for each in group.trajectories]
+    return {name: [None if place is None else given[place] for place in places] for name, given in found.items()}

@@ -100,7 +100,7 @@ def carry_out(settings: Settings, store: Store, run: Run) -> None:
     typer.echo(equation(config.algorithm))
     try:
         with step_lines() as show:
-            execute_rl(settings, store, run, show)
+            execute_rl(settings, store, run, show, lambda line: typer.echo(f"  … {line}", err=True))
     except KeyboardInterrupt:
         typer.echo(f"Stopped. To go on: journeyman train rl --resume {short_id(run)}", err=True)
         raise typer.Exit(INTERRUPTED) from None

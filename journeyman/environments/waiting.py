@@ -3,8 +3,8 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
@@ -64,6 +64,23 @@ class RolloutProgress:
         failed = f", {self.failed} failed" if self.failed else ""
         retried = f", {self.retried} calls tried again" if self.retried else ""
         return f"{self.done} of {self.total} attempts done{failed}{retried}" + (f"; {waits}" if waits else "")
+
+
+@asynccontextmanager
+async def beating(progress: RolloutProgress, beat: Callable[[str], None], seconds: float) -> AsyncIterator[None]:
+    """While inside, `beat` is told the line every so many seconds: a long wait never looks like a hang."""
+
+    async def tell() -> None:
+        while True:
+            await asyncio.sleep(seconds)
+            beat(progress.line())
+
+    task = asyncio.create_task(tell())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
 
 
 async def bounded(work: Awaitable[Answer], seconds: float, late: Callable[[], Exception]) -> Answer:

@@ -85,7 +85,9 @@ def rl_config_of(run: Run) -> RLConfig:
     return RLConfig.model_validate(run.config)
 
 
-def execute_rl(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
+def execute_rl(
+    settings: Settings, store: Store, run: Run, log: Log, beat: Callable[[str], None] = lambda line: None
+) -> Adapter:
     """Do what a run is asked to do, from its last checkpoint on.
 
     SIGINT and SIGTERM stop it after the step in progress, with a KeyboardInterrupt; a second one stops it at once.
@@ -98,7 +100,7 @@ def execute_rl(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
             check_stop()
 
         check_stop()
-        return asyncio.run(_train(settings, store, run, record))
+        return asyncio.run(_train(settings, store, run, record, beat))
 
 
 def look_before(settings: Settings, store: Store, run: Run) -> "Preflight":
@@ -108,7 +110,9 @@ def look_before(settings: Settings, store: Store, run: Run) -> "Preflight":
 
 async def _look(settings: Settings, store: Store, run: Run) -> "Preflight":
     with tempfile.TemporaryDirectory() as folder:
-        async with _trainer(settings, store, run, Path(folder), lambda trajectories: None) as trainer:
+        async with _trainer(
+            settings, store, run, Path(folder), lambda trajectories: None, lambda line: None
+        ) as trainer:
             try:
                 return await trainer.preflight()
             finally:
@@ -117,7 +121,7 @@ async def _look(settings: Settings, store: Store, run: Run) -> "Preflight":
 
 @asynccontextmanager
 async def _trainer(
-    settings: Settings, store: Store, run: Run, folder: Path, keep: "Keep"
+    settings: Settings, store: Store, run: Run, folder: Path, keep: "Keep", beat: Callable[[str], None]
 ) -> "AsyncIterator[ReinforcementTrainer]":
     """The trainer of a run, with the engine that samples for it."""
     from journeyman.training.reinforcement.trainer import ReinforcementTrainer, Task
@@ -131,14 +135,14 @@ async def _trainer(
         weights = settings.home / "adapters" / "steps" / run.id
         held_out = None if config.watch is None else load_reward(config.watch)
         task = Task(load_suite(config.suite), load_reward(config.reward), engine, weights, held_out)
-        yield ReinforcementTrainer(config, task, model, folder, start=start, keep=keep)
+        yield ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat)
 
 
-async def _train(settings: Settings, store: Store, run: Run, log: Log) -> Adapter:
+async def _train(settings: Settings, store: Store, run: Run, log: Log, beat: Callable[[str], None]) -> Adapter:
     def keep(trajectories: Sequence[Trajectory]) -> None:
         store.put(*[each.model_copy(update={"id": f"{run.id}-{each.id}"}) for each in trajectories])
 
-    async with _trainer(settings, store, run, Path(run.path), keep) as trainer:
+    async with _trainer(settings, store, run, Path(run.path), keep, beat) as trainer:
         if store.get(Point, f"{run.id}-{0:08d}") is None:
             values = (await trainer.held_out()).curves()
             store.put(Point(id=f"{run.id}-{0:08d}", run_id=run.id, step=0, values=values))

@@ -14,6 +14,7 @@ from journeyman.engines.engine import AdapterEngine
 from journeyman.environments.environment import Suite
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.limits import RolloutLimits
+from journeyman.environments.waiting import RolloutProgress, beating
 from journeyman.errors import InvalidInput
 from journeyman.records import Sampling, Score, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
@@ -38,6 +39,8 @@ _KEPT = 5
 
 Log = Callable[[RLStepReport], None]
 Keep = Callable[[Sequence[Trajectory]], None]
+Beat = Callable[[str], None]
+BEAT_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,16 +85,18 @@ class ReinforcementTrainer:
 
     What a step attempts and samples depends on its number alone: a step that was cut short is done again, alike.
     `keep` is given the scored attempts of each step, whose ids say where they belong: none is ever counted twice.
+    `beat` is told, every half minute of sampling, how many attempts wait for what.
     """
 
     def __init__(
         self, config: RLConfig, task: Task, model_folder: Path, run_folder: Path, *, start: Path | None = None,
         keep: Keep = lambda trajectories: None,
+        beat: Beat = lambda line: None,
     ) -> None:  # fmt: skip
         plain = ChatTokenizer(model_folder)
         self.tokenizer = plain if start is None else plain.for_adapter(start)
         require_contract(self.tokenizer)
-        self.config, self.task, self._keep = config, task, keep
+        self.config, self.task, self._keep, self._beat = config, task, keep, beat
         self.policy = Policy(model_folder, config, start)
         algorithm = config.algorithm
         self._head = ValueHead(self.policy) if algorithm.critic is not None else None
@@ -191,12 +196,14 @@ class ReinforcementTrainer:
         started = time.monotonic()
         seed = config.seed * _MOST_STEPS + number
         scenarios = self.task.suite.scenarios("train", config.scenarios, seed * 64 + part)
-        groups = await roll_out_groups(
-            self.task.suite, scenarios, self.task.engine, self._model(weights),
-            Sampling(temperature=1.0, max_tokens=config.new_tokens), attempts=config.attempts,
-            limits=RolloutLimits(max_calls=config.max_calls), seed=seed, concurrency=config.concurrency,
-            tags={"stage": "training", "step": str(number)},
-        )  # fmt: skip
+        progress = RolloutProgress()
+        async with beating(progress, self._beat, BEAT_SECONDS):
+            groups = await roll_out_groups(
+                self.task.suite, scenarios, self.task.engine, self._model(weights),
+                Sampling(temperature=1.0, max_tokens=config.new_tokens), attempts=config.attempts,
+                limits=RolloutLimits(max_calls=config.max_calls), seed=seed, concurrency=config.concurrency,
+                tags={"stage": "training", "step": str(number)}, progress=progress,
+            )  # fmt: skip
         return _Sampled(groups, weights, time.monotonic() - started)
 
     async def _scored(

@@ -143,14 +143,22 @@ async def _train(settings: Settings, store: Store, run: Run, log: Log, beat: Cal
         store.put(*[each.model_copy(update={"id": f"{run.id}-{each.id}"}) for each in trajectories])
 
     async with _trainer(settings, store, run, Path(run.path), keep, beat) as trainer:
-        if store.get(Point, f"{run.id}-{0:08d}") is None:
-            values = (await trainer.held_out()).curves()
-            store.put(Point(id=f"{run.id}-{0:08d}", run_id=run.id, step=0, values=values))
+        await _measure(store, run, trainer, "before")
         await trainer.train(log)
+        if not trainer.config.evaluate_every:
+            await _measure(store, run, trainer, "after")
     adapter = _register(settings, store, run, trainer)
     put_event(store, run, "finished", _summary(store, run, adapter))
     trainer.discard()
     return adapter
+
+
+async def _measure(store: Store, run: Run, trainer: "ReinforcementTrainer", when: str) -> None:
+    """How held-out scenarios go, once for all lives of a run."""
+    id = f"{run.id}-{when}"
+    if store.get(Point, id) is None:
+        values = (await trainer.held_out()).curves()
+        store.put(Point(id=id, run_id=run.id, step=trainer.progress.step, values=values))
 
 
 def load_reward(name: str) -> Reward:

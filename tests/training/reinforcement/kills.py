@@ -82,10 +82,11 @@ def told(home: Path, models: Path) -> object:
     """Everything that must not depend on kills: the adapter's hash, the curves, and which attempts were counted."""
     with closing(open_store(Settings(home=home, models=models))) as store:
         (run,) = store.find(Run)
-        points = sorted(store.find(Point), key=lambda point: point.step)
+        points = sorted(store.find(Point), key=lambda point: (point.step, point.id.removeprefix(run.id)))
         curves = [{name: point.values.get(name) for name in CURVES} for point in points]
         attempts = sorted(
-            (each.id.removeprefix(run.id), each.score("reward"), each.tokens) for each in store.find(Trajectory)
+            (each.id.removeprefix(run.id), each.score("reward"), each.tokens)
+            for each in store.find(Trajectory, limit=100_000)
         )
         event = last_event(store, run)
         assert event is not None

@@ -106,6 +106,7 @@ def carry_out(settings: Settings, store: Store, run: Run) -> None:
         raise typer.Exit(INTERRUPTED) from None
     outcome = last_event(store, run)
     typer.echo(f"Trained {outcome.detail if outcome else config.name}")
+    typer.echo(f"The report is {run.path}/report.md.")
 
 
 def algorithm_of(name: str, changes: list[str]) -> Algorithm:

@@ -148,9 +148,22 @@ async def _train(settings: Settings, store: Store, run: Run, log: Log, beat: Cal
         if not trainer.config.evaluate_every:
             await _measure(store, run, trainer, "after")
     adapter = _register(settings, store, run, trainer)
+    _report(store, run, trainer, adapter)
     put_event(store, run, "finished", _summary(store, run, adapter))
     trainer.discard()
     return adapter
+
+
+def _report(store: Store, run: Run, trainer: "ReinforcementTrainer", adapter: Adapter) -> None:
+    from journeyman.training.reinforcement.run_report import RLReport
+
+    points = store.find(Point, of_run(run), limit=trainer.config.steps + 2)
+    report = RLReport.of(
+        points, run_id=run.id, adapter=f"{adapter.name}@{adapter.id}", base_version=run.base_version,
+        config=trainer.config, equation=trainer.equation, machine=run.machine,
+    )  # fmt: skip
+    write_whole(Path(run.path) / "report.json", report.model_dump_json(indent=2).encode())
+    write_whole(Path(run.path) / "report.md", report.to_markdown().encode())
 
 
 async def _measure(store: Store, run: Run, trainer: "ReinforcementTrainer", when: str) -> None:
@@ -203,7 +216,6 @@ def _register(settings: Settings, store: Store, run: Run, trainer: "Reinforcemen
     folder = Path(run.path) / "adapter"
     with writing_folder(folder) as partial:
         trainer.policy.save_adapter(partial, template)
-    write_whole(Path(run.path) / "algorithm.txt", trainer.equation.encode())
     return register_adapter(
         store, folder, home=settings.home, name=config.name, base=find_model(settings, config.base).name,
         rank=config.rank, template=template.version, run_id=run.id, parent=config.from_adapter,
@@ -211,7 +223,8 @@ def _register(settings: Settings, store: Store, run: Run, trainer: "Reinforcemen
 
 
 def _summary(store: Store, run: Run, adapter: Adapter) -> str:
-    points = [point for point in store.find(Point, of_run(run)) if "held-out reward" in point.values]
+    found = store.find(Point, of_run(run), limit=rl_config_of(run).steps + 2)
+    points = [point for point in found if "held-out reward" in point.values]
     first, last = points[-1].values, points[0].values
 
     def said(values: dict[str, float]) -> str:

@@ -62,6 +62,10 @@ def test_a_run_prints_its_equation_and_keeps_attempts_curves_and_an_adapter(stor
     assert len(store.find(Trajectory)) == 24
     assert run.config["algorithm"]["clip_high"] == 0.3
     assert not (Path(run.path) / "checkpoints").exists()
+    report = (Path(run.path) / "report.md").read_text()
+    assert "| step | reward | 95% interval | greedy |" in report
+    assert "clip(ρ, 1 − 0.2, 1 + 0.3)" in report
+    assert "Nothing: every attempt was." in report
     assert not (Settings().home / "adapters" / "steps" / run.id).exists()
     listed = train("list")
     assert "finished" in listed

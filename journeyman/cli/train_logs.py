@@ -16,7 +16,7 @@ from journeyman.records.reinforcement import LogsConfig
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
 from journeyman.worker import find_run, last_event
-from journeyman.worker.logged import create_logs_run, execute_logs, logs_config_of, take
+from journeyman.worker.logged import attempts_of, create_logs_run, execute_logs, logs_config_of
 
 
 @with_tuning(LogsConfig)
@@ -61,7 +61,7 @@ def _carry_out(settings: Settings, store: Store, run: Run) -> None:
     from journeyman.training.reinforcement.policy_loss import equation
 
     config = logs_config_of(run)
-    found = take(settings, store, config)
+    found = attempts_of(settings, store, run)
     typer.echo(
         f"Run {short_id(run)}: {config.base} learns from {len(found.groups)} captured conversations as {config.name}"
     )

@@ -123,7 +123,7 @@ def algorithm_of(name: str, changes: list[str]) -> Algorithm:
                 f"--set {change}: it is written field=value, with a field of the algorithm: "
                 f"{', '.join(fields)}, or critic.FIELD for ppo. Nothing was started"
             )
-        known[inner or place] = None if value == "none" else value
+        known[inner or place] = None if value == "none" and field != "estimator" else value
     return Algorithm.model_validate(fields)
 
 

@@ -74,7 +74,7 @@ class Algorithm(_Closed):
     """Truncated importance sampling between engine and trainer: the largest weight; none corrects nothing."""
     mismatch_least: float = Field(0.0, ge=0)
     """Tokens whose weight between engine and trainer is below this are masked."""
-    refills: int = Field(0, ge=0)
+    refills: int = Field(0, ge=0, le=63)
     """Dynamic sampling: how often groups without signal are replaced by new scenarios within a step."""
     overlong_buffer: int | None = Field(None, ge=1)
     """The reward falls by up to 1 over the last so many tokens before the longest reply (DAPO)."""
@@ -95,9 +95,38 @@ class Algorithm(_Closed):
             raise ValueError(
                 "ratios from the engine's log-probabilities count the mismatch already: no `mismatch_most`"
             )
+        if self.old == "engine" and self.loss == "reinforce":
+            raise ValueError("`reinforce` has no ratio that could be taken from the engine's log-probabilities")
+        if self.loss == "dppo_tv" and self.mismatch_most is not None:
+            raise ValueError("`dppo_tv` weighs by the engine's log-probabilities already: no `mismatch_most`")
+        if self.mismatch_least and self.mismatch_most is None:
+            raise ValueError("`mismatch_least` belongs to `mismatch_most`")
+        self._refuse_idle()
         if self.dual_clip is not None and self.loss != "ppo":
             raise ValueError("`dual_clip` belongs to the loss `ppo`")
         return self
+
+    @property
+    def compares_groups(self) -> bool:
+        """Whether attempts at one scenario are compared with each other: it takes two of them then."""
+        return self.critic is None and self.estimator not in ("none", "reinforce_pp")
+
+    def _refuse_idle(self) -> None:
+        """ValueError for a term that is set and that this equation does not have."""
+        has_clip = self.loss in ("ppo", "gspo", "gspo_token", "dppo_tv")
+        has = {
+            "cap": self.loss == "cispo", "clip_low": has_clip, "clip_high": has_clip,
+            "ddof": self.critic is None and self.estimator == "grpo", "unit_scale": self.critic is None,
+        }  # fmt: skip
+        idle = [
+            name
+            for name, used in has.items()
+            if not used and getattr(self, name) != type(self).model_fields[name].default
+        ]
+        if idle:
+            raise ValueError(
+                f"this equation has no term {', '.join(idle)}: leave out, or choose another loss or estimator"
+            )
 
 
 ALGORITHMS: dict[str, Algorithm] = {

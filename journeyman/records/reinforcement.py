@@ -14,7 +14,7 @@ class RLConfig(PolicyConfig):
     rank: int = Field(8, ge=1, le=512)
     """Rank of the adapter's matrices."""
     learning_rate: float = Field(1e-4, gt=0)
-    """Constant after one step; 3e-4 suits runs of fewer than about 30 steps. A tenth of it with --full."""
+    """Constant; 3e-4 suits runs of fewer than about 30 steps."""
     suite: str
     """What to attempt: a suite's name, or `module:attribute` of one of your own."""
     reward: str = "reward"
@@ -56,8 +56,7 @@ class RLConfig(PolicyConfig):
             )
         if self.processes != 1:
             raise ValueError("a run of reinforcement learning computes in one process; leave out --processes")
-        compares = self.algorithm.critic is None and self.algorithm.estimator not in ("none", "reinforce_pp")
-        if compares and self.attempts < 2:
+        if self.algorithm.compares_groups and self.attempts < 2:
             raise ValueError(
                 f"the estimator {self.algorithm.estimator} compares attempts at one scenario, and there is one: raise "
                 "--attempts, or choose --algorithm ppo, reinforce_pp or reinforce"
@@ -71,7 +70,7 @@ class LogsConfig(PolicyConfig):
     rank: int = Field(8, ge=1, le=512)
     """Rank of the adapter's matrices."""
     learning_rate: float = Field(1e-4, gt=0)
-    """Constant. A tenth of it with --full."""
+    """Constant."""
     where: str = ""
     """Which calls, as a filter; all that were completed if absent."""
     feedback: str
@@ -89,7 +88,12 @@ class LogsConfig(PolicyConfig):
             raise ValueError("ratios compare with what was sampled without dropout; leave out --dropout")
         if self.full or self.processes != 1:
             raise ValueError("captured traffic trains an adapter, in one process; leave out --full and --processes")
-        if self.algorithm.critic is None and self.algorithm.estimator not in ("none", "reinforce_pp"):
+        if self.algorithm.refills or self.algorithm.overlong_buffer is not None:
+            raise ValueError(
+                "captured traffic can neither be sampled again nor had it a longest reply; leave out "
+                "refills and overlong_buffer"
+            )
+        if self.algorithm.compares_groups:
             raise ValueError(
                 f"the estimator {self.algorithm.estimator} compares attempts at one scenario, and production made one "
                 "of each: choose --algorithm ppo or reinforce_pp"

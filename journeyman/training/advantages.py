@@ -60,6 +60,7 @@ def advantages(
     found = [0.0] * len(rewards)
     silent = 0
     centred: list[int] = []
+    quiet: list[int] = []
     for group in dict.fromkeys(groups):
         members = [at for at, of in enumerate(groups) if of == group and rewards[at] is not None]
         if not members:
@@ -75,12 +76,21 @@ def advantages(
             silent += int(estimator == "none" and not bool(values.abs().max() > 0))
         elif float(values.std(correction=0)) < EQUAL:
             silent += 1
+            # It teaches nothing, but belongs to the batch whose spread the others are divided by.
+            centred += members
+            quiet += members
             continue
+        if estimator == "maxrl" and float(values.min()) < 0:
+            raise InvalidInput(
+                "maxrl divides by a group's mean, which negative rewards turn round; choose another estimator"
+            )
         for at, value in zip(members, _in_group(values, estimator, members, lengths, ddof, epsilon), strict=True):
             found[at] = value
         centred += members
     if estimator in ("batch_std", "reinforce_pp", "reinforce_pp_baseline") and centred:
         _whiten(found, centred, centre=estimator != "batch_std", epsilon=epsilon)
+        for at in quiet:
+            found[at] = 0.0
     return Advantages(found, silent)
 
 

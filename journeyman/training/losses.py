@@ -23,8 +23,8 @@ def ratios(logprobs: torch.Tensor, old: torch.Tensor) -> torch.Tensor:
 def sequence_ratios(logprobs: torch.Tensor, old: torch.Tensor, sequences: torch.Tensor, count: int) -> torch.Tensor:
     """Each sequence's exp(mean of ℓ − ℓ_old), [count]; `sequences` [tokens] names the sequence of each token."""
     gap = logprobs - old
-    sums = torch.zeros(count, dtype=gap.dtype).index_add(0, sequences, gap)
-    tokens = torch.zeros(count, dtype=gap.dtype).index_add(0, sequences, torch.ones_like(gap))
+    sums = gap.new_zeros(count).index_add(0, sequences, gap)
+    tokens = gap.new_zeros(count).index_add(0, sequences, torch.ones_like(gap))
     return (sums / tokens.clamp(min=1)).clamp(-_MOST_LOG_RATIO, _MOST_LOG_RATIO).exp()
 
 

@@ -14,7 +14,7 @@ from journeyman.registry.adapters import check_adapter, check_name, find_adapter
 from journeyman.store.store import Store
 from journeyman.training.start import check_base, shape_to_keep
 from journeyman.training.stopping import stopping_in_order
-from journeyman.worker.runs import executing, model_version, put_event
+from journeyman.worker.runs import executing, model_version, put_event, revalidated
 from journeyman.worker.supervised import pinned_name
 
 if TYPE_CHECKING:
@@ -38,11 +38,12 @@ def create_logs_run(settings: Settings, store: Store, config: LogsConfig) -> Run
         check_adapter(adapter)
         check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, model.name, version)
         pinned |= {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
+    config = revalidated(config, pinned)
     id = new_id()
     run = Run(
         id=id,
         kind="logs",
-        config=config.model_copy(update=pinned).model_dump(mode="json"),
+        config=config.model_dump(mode="json"),
         dataset_version=config.where or "all",
         base_version=version,
         machine=describe_machine() | {"threads": use_threads(settings.threads)},
@@ -62,6 +63,16 @@ def take(settings: Settings, store: Store, config: LogsConfig) -> "Logged":
     return logged_attempts(store, Filter.parse(config.where), config.feedback, served)
 
 
+def attempts_of(settings: Settings, store: Store, run: Run) -> "Logged":
+    """What the run learns from, as it stood when it was first asked: traffic and feedback go on, the run does not."""
+    from journeyman.training.reinforcement.logged import keep_attempts, kept_attempts
+
+    file = Path(run.path) / "attempts.jsonl"
+    if not file.is_file():
+        keep_attempts(take(settings, store, logs_config_of(run)), file)
+    return kept_attempts(file)
+
+
 def logs_config_of(run: Run) -> LogsConfig:
     """What a run is asked to do."""
     return LogsConfig.model_validate(run.config)
@@ -78,7 +89,7 @@ def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLS
         config = logs_config_of(run)
         model = find_model(settings, config.base)
         start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
-        trainer = LoggedTrainer(config, take(settings, store, config), model, Path(run.path), start=start)
+        trainer = LoggedTrainer(config, attempts_of(settings, store, run), model, Path(run.path), start=start)
 
         def record(report: "RLStepReport") -> None:
             store.put(Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves()))
@@ -95,6 +106,7 @@ def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLS
             template=trainer.tokenizer.template.version, run_id=run.id, parent=config.from_adapter,
         )  # fmt: skip
         write_whole(Path(run.path) / "config.json", config.model_dump_json(indent=2).encode())
+        (Path(run.path) / "attempts.jsonl").unlink(missing_ok=True)
         put_event(store, run, "finished", f"{adapter.name}@{adapter.id}: {trainer.progress.step} updates")
         trainer.discard()
         return adapter

@@ -28,7 +28,7 @@ from journeyman.rewards.rules import own_score
 from journeyman.store.store import Store
 from journeyman.training.start import check_base, shape_to_keep
 from journeyman.training.stopping import stopping_in_order
-from journeyman.worker.runs import executing, model_version, of_run, put_event
+from journeyman.worker.runs import executing, model_version, of_run, put_event, revalidated
 from journeyman.worker.supervised import pinned_name
 
 if TYPE_CHECKING:
@@ -68,11 +68,12 @@ def plan_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
         check_adapter(adapter)
         check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, model.name, version)
         pinned |= {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
+    config = revalidated(config, pinned)
     id = new_id()
     return Run(
         id=id,
         kind="rl",
-        config=config.model_copy(update=pinned).model_dump(mode="json"),
+        config=config.model_dump(mode="json"),
         dataset_version=suite.name,
         base_version=version,
         machine=describe_machine() | {"threads": use_threads(settings.threads)},
@@ -131,11 +132,19 @@ async def _trainer(
     config = rl_config_of(run)
     model = find_model(settings, config.base)
     start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
-    async with _engine(settings, config, model) as engine:
+    async with _engine(settings, config, model, run.machine["threads"]) as engine:
         weights = settings.home / "adapters" / "steps" / run.id
         held_out = None if config.watch is None else load_reward(config.watch)
-        task = Task(load_suite(config.suite), load_reward(config.reward), engine, weights, held_out)
-        yield ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat)
+        task = Task(
+            load_suite(config.suite), load_reward(config.reward), engine, weights, held_out,
+            label=f"{config.name}-{run.id[-8:]}",
+        )  # fmt: skip
+        trainer = ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat)
+        try:
+            yield trainer
+        finally:
+            # An engine that goes on after us would hold these adapters for good.
+            await trainer.release()
 
 
 async def _train(settings: Settings, store: Store, run: Run, log: Log, beat: Callable[[str], None]) -> Adapter:
@@ -145,7 +154,8 @@ async def _train(settings: Settings, store: Store, run: Run, log: Log, beat: Cal
     async with _trainer(settings, store, run, Path(run.path), keep, beat) as trainer:
         await _measure(store, run, trainer, "before")
         await trainer.train(log)
-        if not trainer.config.evaluate_every:
+        last = store.get(Point, f"{run.id}-{trainer.progress.step:08d}")
+        if last is None or "held-out reward" not in last.values:
             await _measure(store, run, trainer, "after")
     adapter = _register(settings, store, run, trainer)
     _report(store, run, trainer, adapter)
@@ -192,7 +202,7 @@ def load_reward(name: str) -> Reward:
 
 
 @asynccontextmanager
-async def _engine(settings: Settings, config: RLConfig, model: Path) -> AsyncIterator[HeldEngine]:
+async def _engine(settings: Settings, config: RLConfig, model: Path, threads: int) -> AsyncIterator[HeldEngine]:
     """The engine that samples: of the trainer's precision, or the probabilities would not be the same."""
     from journeyman.engines.local.network.precision import choose_dtype
 
@@ -202,7 +212,7 @@ async def _engine(settings: Settings, config: RLConfig, model: Path) -> AsyncIte
         return
     precision = str(choose_dtype(config.precision)).removeprefix("torch.")
     process = EngineProcess.local(
-        model, model.name, settings.home, threads=settings.threads, precision=precision,
+        model, model.name, settings.home, threads=threads, precision=precision,
         arguments=("--rows", str(min(config.scenarios * config.attempts, _MOST_ROWS))),
     )  # fmt: skip
     async with SupervisedEngine(process) as supervised, HeldEngine(supervised) as held:

@@ -1,7 +1,7 @@
 """What one update learns from: attempts with their rewards, compared with each other."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.records.algorithm import Algorithm
@@ -38,21 +38,6 @@ class Batch:
             if each.reward is not None:
                 found.setdefault(each.group, []).append(each.reward)
         return list(found.values())
-
-    @classmethod
-    def joined(cls, parts: "Sequence[Batch]") -> "Batch":
-        """One batch of several, whose attempts and groups are numbered on."""
-        attempts: list[Attempted] = []
-        groups, dropped = 0, dict[str, int]()
-        for part in parts:
-            first = len(attempts)
-            for each in part.attempts:
-                rows = tuple(replace(row, attempt=row.attempt + first) for row in each.rows)
-                attempts.append(replace(each, group=each.group + groups, rows=rows))
-            groups += part.groups
-            for reason, count in part.dropped.items():
-                dropped[reason] = dropped.get(reason, 0) + count
-        return cls(tuple(attempts), groups, sum(part.silent_groups for part in parts), dropped)
 
 
 def make_batch(

@@ -4,12 +4,15 @@ They were sampled by some earlier policy, whose log-probabilities came with them
 log-probabilities or its feedback is left out and counted by the reason: nothing is imputed.
 """
 
+import json
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from journeyman.capture.on_policy import on_policy_problem
 from journeyman.capture.trajectories import Branch, join
+from journeyman.datasets.formats import write_whole
 from journeyman.datasets.sources import complete_only, matching
 from journeyman.errors import InvalidInput
 from journeyman.records import Condition, Feedback, Filter, Scenario, Score, TrajectoryGroup
@@ -51,6 +54,24 @@ def logged_attempts(store: Store, where: Filter, feedback: str, served: Sequence
         reasons = "; ".join(f"{count}: {reason}" for reason, count in left_out.most_common(5)) or "no call matches"
         raise InvalidInput(f"no captured conversation can be learned from on its own tokens. {reasons}")
     return Logged(tuple(groups), tuple(scores), len(exchanges), left_out)
+
+
+def keep_attempts(logged: Logged, file: Path) -> None:
+    """Write what is learned from, whole or not at all: a line for each conversation, then one of what was left out."""
+    lines = [
+        f'{{"group": {group.model_dump_json()}, "score": {score.model_dump_json()}}}'
+        for group, (score,) in zip(logged.groups, logged.scores, strict=True)
+    ]
+    lines.append(json.dumps({"matched": logged.matched, "left_out": logged.left_out}))
+    write_whole(file, "\n".join(lines).encode())
+
+
+def kept_attempts(file: Path) -> Logged:
+    """What `keep_attempts` wrote."""
+    *lines, last = [json.loads(line) for line in file.read_text().splitlines()]
+    groups = tuple(TrajectoryGroup.model_validate(each["group"]) for each in lines)
+    scores = tuple((Score.model_validate(each["score"]),) for each in lines)
+    return Logged(groups, scores, last["matched"], Counter(last["left_out"]))
 
 
 def _problem(branch: Branch, served: Sequence[str]) -> str | None:

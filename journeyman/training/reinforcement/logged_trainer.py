@@ -83,4 +83,4 @@ class LoggedTrainer:
         self.progress.step += 1
         self.progress.tokens_seen += outcome.tokens
         self.progress.seconds += seconds
-        return report_step(self.progress, self.steps, batch, outcome, {"learn": seconds}, 0, None)
+        return report_step(self.progress, self.steps, batch, outcome, {"learn": seconds}, 0, None, compares=False)

@@ -16,10 +16,13 @@ _EQUATIONS = {
     "gspo": "−min(s·A, clip(s, 1 − {clip_low:g}, 1 + {clip_high:g})·A), s = exp(mean of ℓ − ℓ_old over the row)",
     "gspo_token": "as gspo with s = constant(s)·exp(ℓ − constant(ℓ))",
     "sapo": "−(4/τ)·σ(τ(ρ − 1))·A, τ = 1 where A > 0, else 1.05",
-    "dppo_tv": "−A·exp(ℓ − ℓ_μ) while |p − p_μ| ≤ {clip_low:g} or {clip_high:g}, + 0.001·(ℓ − ℓ_μ)²",
+    "dppo_tv": (
+        "−A·exp(ℓ − ℓ_μ), 0 where A > 0 and p − p_μ > {clip_high:g}, or A < 0 and p_μ − p > {clip_low:g}; "
+        "+ 0.001·(ℓ − ℓ_μ)²"
+    ),
 }
 _KL = {
-    "reward": "R ← R − {kl_weight:g}·Σ (ℓ_old − ℓ_ref)",
+    "reward": "A ← A − ({kl_weight:g}·Σ (ℓ_old − ℓ_ref) − its batch mean); with a critic off each token's reward",
     "k2": "+ {kl_weight:g}·½(ℓ_ref − ℓ)², whose gradient is KL(policy ‖ reference)'s",
     "k3": "+ {kl_weight:g}·(exp(ℓ_ref − ℓ) − (ℓ_ref − ℓ) − 1), whose gradient is KL(reference ‖ policy)'s",
     "k3_weighted": "+ {kl_weight:g}·ρ·(exp(ℓ_ref − ℓ) − (ℓ_ref − ℓ) − 1), whose gradient is KL(policy ‖ reference)'s",
@@ -103,7 +106,7 @@ def equation(algorithm: Algorithm) -> str:
         f"batch      {reductions.EQUATIONS[algorithm.reduction].format(length=algorithm.constant_length or 0)}"
     )
     if algorithm.kl_weight and algorithm.kl_term == "reward":
-        lines.append(f"reward     {_KL['reward'].format(**values)}")
+        lines.append(f"divergence {_KL['reward'].format(**values)}")
     if algorithm.critic is not None:
         clip = algorithm.critic.value_clip
         clipped = "" if clip is None else f", (clip(V, V_old ± {clip:g}) − G)²"

@@ -75,9 +75,9 @@ def _signal(config: RLConfig, batch: Batch) -> Finding:
         f"in {mixed} of {len(by_group)} groups"
     )
     advice = advice_for(by_group)
-    if advice is not None and config.algorithm.critic is None and config.algorithm.estimator != "reinforce_pp":
+    if advice is not None and config.algorithm.compares_groups:
         return Finding("stop", f"{said}: {advice}")
-    if mixed < len(by_group) / 5:
+    if config.algorithm.compares_groups and mixed < len(by_group) / 5:
         return Finding("look", f"{said}: most of what is sampled teaches nothing; take scenarios nearer to its ability")
     return Finding("fine", said)
 
@@ -128,7 +128,7 @@ def _settings(config: RLConfig) -> list[Finding]:
                 f"--learning-rate {config.learning_rate:g} is unusual: 1e-4 to 3e-4 suit adapters of small models",
             )
         )
-    if config.algorithm.critic is None and config.attempts < 4:
+    if config.algorithm.compares_groups and config.attempts < 4:
         found.append(Finding("look", f"--attempts {config.attempts}: groups of fewer than 4 compare with much noise"))
     if config.scenarios * config.attempts > MOST_BATCH:
         found.append(

@@ -1,6 +1,5 @@
 """Attempts as rows to learn from: the very tokens that the engine saw and sampled, nothing rendered again."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from journeyman.capture.trajectories import token_runs
@@ -62,10 +61,3 @@ def why_not(trajectory: Trajectory) -> str | None:
 def sampled_tokens(trajectory: Trajectory) -> int:
     """How many tokens of an attempt were sampled."""
     return sum(len(each.reply) for each in trajectory.tokens)
-
-
-def check_context(rows: Sequence[AttemptRow], most: int) -> None:
-    """InvalidInput for a row that no pass of the model could hold."""
-    longest = max((len(row.ids) for row in rows), default=0)
-    if longest > most:
-        raise InvalidInput(f"an attempt has {longest} tokens, and the model's context is {most}; lower --max-calls")

@@ -19,6 +19,16 @@ class Scored(NamedTuple):
     parts: list[Mapping[str, Scores]]
     lost: list[str | None]
 
+    def plus(self, other: "Scored") -> "Scored":
+        """These groups, and then the others."""
+        return Scored([*self.rewards, *other.rewards], [*self.parts, *other.parts], [*self.lost, *other.lost])
+
+    def only(self, places: Sequence[int]) -> "Scored":
+        """The groups at these places."""
+        return Scored(
+            [self.rewards[at] for at in places], [self.parts[at] for at in places], [self.lost[at] for at in places]
+        )
+
 
 async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Scored:
     """Every group's scores, in order. A judge that gives no verdict, or whose cost ceiling is reached, loses the group;
@@ -33,8 +43,12 @@ async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Sco
                 nothing: Scores = [None] * len(group.trajectories)
                 return {reward.name: nothing}, f"{type(error).__name__} of the reward: {str(error).partition(';')[0]}"
 
-    async with asyncio.TaskGroup() as tasks:
-        running = [tasks.create_task(scored(group)) for group in groups]
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(scored(group)) for group in groups]
+    except BaseExceptionGroup as errors:
+        # A reward with a fault has it for every group: the first says what it is.
+        raise errors.exceptions[0] from None
     found = [each.result() for each in running]
     parts = [given for given, _ in found]
     return Scored([given[reward.name] for given in parts], parts, [lost for _, lost in found])

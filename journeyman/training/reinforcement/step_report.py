@@ -56,6 +56,8 @@ def report_step(
     staleness: int,
     held_out: HeldOut | None,
     alarms: tuple[str, ...] = (),
+    *,
+    compares: bool = True,
 ) -> RLStepReport:
     """The report of the step that was just made; rewards are averaged by group, whose attempts are alike."""
     rewards = batch.rewards_by_group()
@@ -75,5 +77,5 @@ def report_step(
     left = (steps - progress.step) * progress.seconds / progress.step
     return RLStepReport(
         progress.step, steps, mean.estimate, mean.low, mean.high, batch.silent_groups, batch.groups, left,
-        phases, values, batch.dropped, held_out, advice_for(rewards), alarms,
+        phases, values, batch.dropped, held_out, advice_for(rewards) if compares else None, alarms,
     )  # fmt: skip

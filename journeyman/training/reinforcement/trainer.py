@@ -1,6 +1,7 @@
 """The loop of reinforcement learning: attempts, rewards, an update, and the new weights handed to the engine."""
 
 import asyncio
+import contextlib
 import shutil
 import time
 from collections.abc import Callable, Sequence
@@ -15,7 +16,7 @@ from journeyman.environments.environment import Suite
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.limits import RolloutLimits
 from journeyman.environments.waiting import RolloutProgress, beating
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, NotFound, UpstreamFailed
 from journeyman.records import Sampling, Score, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
 from journeyman.rendering.chat import ChatTokenizer
@@ -23,17 +24,20 @@ from journeyman.rendering.contract import require_contract
 from journeyman.rewards.reward import Reward
 from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint, writing_folder
 from journeyman.training.policy import Policy
-from journeyman.training.reinforcement.batch import Batch, make_batch
+from journeyman.training.reinforcement.batch import Batch
 from journeyman.training.reinforcement.critic import ValueHead
+from journeyman.training.reinforcement.drawn import Drawn
 from journeyman.training.reinforcement.held_out import HeldOut, measure
 from journeyman.training.reinforcement.policy_loss import equation
 from journeyman.training.reinforcement.preflight import Preflight, preflight
-from journeyman.training.reinforcement.scoring import score_groups
+from journeyman.training.reinforcement.scoring import Scored, score_groups
 from journeyman.training.reinforcement.step_report import RLStepReport, report_step
 from journeyman.training.reinforcement.update import Outcome, Update, make_optimizer
 from journeyman.training.reinforcement.watching import Watching, words_of
 
 _MOST_STEPS = 2**20
+_BEFORE = "the weights of the step before"
+_PARTS = 64
 _KEPT = 5
 """Adapters of every so many steps are kept until the run has ended well: the watch may want to go back to one."""
 
@@ -54,6 +58,8 @@ class Task:
     """Folder for the adapters of single steps, which the engine can read."""
     held_out: Reward | None = None
     """A judge that never trains, which the reward is held against."""
+    label: str = "policy"
+    """What the engine calls the weights, before the step's number: no two runs may share it."""
 
 
 @dataclass(slots=True)
@@ -128,7 +134,12 @@ class ReinforcementTrainer:
         """Run to the end. A KeyboardInterrupt that `log` raises stops the run between two steps."""
         try:
             while self.progress.step < self.config.steps:
-                log(await self._step())
+                report = await self._step()
+                # What is told of a step is kept before the step counts as done: a kill between the two repeats it.
+                try:
+                    log(report)
+                finally:
+                    self._save()
         finally:
             if self._ahead is not None:
                 self._ahead.cancel()
@@ -143,9 +154,17 @@ class ReinforcementTrainer:
         """What a first batch of attempts says of the run; nothing is learned and nothing kept."""
         await self._publish(0)
         sampled = await self._sample(0, 0)
-        batch, _ = await self._scored(sampled.groups, "0")
+        batch = Drawn(sampled.groups, await self._scored(sampled.groups, "0")).batch(
+            self.config.algorithm, self.config.new_tokens
+        )
         context = getattr(self.policy.network.config.get_text_config(), "max_position_embeddings", 2**31)
         return preflight(self.config, batch, context)
+
+    async def release(self) -> None:
+        """Unload what the engine still holds of this run; one that is gone holds nothing."""
+        while self._loaded:
+            with contextlib.suppress(NotFound, UpstreamFailed):
+                await self.task.engine.unload(self._model(self._loaded.pop()))
 
     def discard(self) -> None:
         """Give the space back, once the adapter is kept elsewhere."""
@@ -160,14 +179,14 @@ class ReinforcementTrainer:
         with phases.timing("sample"):
             sampled = await self._sampled(number)
         with phases.timing("reward"):
-            batch, alarms = await self._scored(sampled.groups, f"{number}", watched=number + 1)
-        batch = await self._refilled(batch, sampled, number, phases)
+            scored = await self._scored(sampled.groups, f"{number}")
+            alarms = await self._watched(number + 1, sampled.groups, scored)
+        batch = await self._batch(sampled, scored, number, phases)
         with phases.timing("learn"):
             outcome = await asyncio.to_thread(self._learn, batch, number, sampled.weights)
         self.progress.step += 1
-        self.progress.tokens_seen += outcome.tokens if outcome else 0
+        self.progress.tokens_seen += outcome.tokens
         self.progress.seconds += time.monotonic() - started
-        self._save()
         evaluated = None
         if self._is_due():
             with phases.timing("measure"):
@@ -181,21 +200,37 @@ class ReinforcementTrainer:
             number - sampled.weights,
             evaluated,
             alarms,
+            compares=self.config.algorithm.compares_groups,
         )
 
     async def _sampled(self, number: int) -> _Sampled:
         """The attempts of a step, sampled ahead where the config allows weights that are one step old."""
         ahead, self._ahead = self._ahead, None
-        found = await (ahead if ahead is not None else self._sample(number, number))
+        if ahead is None and self.config.staleness and number:
+            await self._hold_older(number - 1)
+            found = await self._sample(number, number - 1)
+        else:
+            found = await (ahead if ahead is not None else self._sample(number, number))
         if self.config.staleness and number + 1 < self.config.steps:
             self._ahead = asyncio.create_task(self._sample(number + 1, number))
         return found
 
-    async def _sample(self, number: int, weights: int, part: int = 0) -> _Sampled:
+    async def _hold_older(self, number: int) -> None:
+        """After a stop: what the step was to be sampled under, which is one step old."""
+        folder = self.task.weights / str(number)
+        if not folder.is_dir():
+            raise InvalidInput(
+                f"step {number + 2} is to be sampled under the weights of step {number}, and {folder} is gone; start a "
+                "new run, or one without --staleness"
+            )
+        await self.task.engine.load(self._model(number), folder)
+        self._loaded.insert(0, number)
+
+    async def _sample(self, number: int, weights: int, part: int = 0, count: int | None = None) -> _Sampled:
         config = self.config
         started = time.monotonic()
-        seed = config.seed * _MOST_STEPS + number
-        scenarios = self.task.suite.scenarios("train", config.scenarios, seed * 64 + part)
+        seed = (config.seed * _MOST_STEPS + number) * _PARTS + part
+        scenarios = self.task.suite.scenarios("train", count or config.scenarios, seed)
         progress = RolloutProgress()
         async with beating(progress, self._beat, BEAT_SECONDS):
             groups = await roll_out_groups(
@@ -206,46 +241,45 @@ class ReinforcementTrainer:
             )  # fmt: skip
         return _Sampled(groups, weights, time.monotonic() - started)
 
-    async def _scored(
-        self, groups: Sequence[TrajectoryGroup], named: str, *, watched: int | None = None
-    ) -> tuple[Batch, tuple[str, ...]]:
-        """Rewards for what can be rewarded, and the watch's alarms; the attempts are kept, with their scores.
-
-        RewardHacked when the watch freezes the run, before anything is learned from this step.
-        """
+    async def _scored(self, groups: Sequence[TrajectoryGroup], named: str) -> Scored:
+        """Rewards for what can be rewarded; the attempts are kept, with their scores."""
         scored = await score_groups(self.task.reward, groups)
         self._keep([
             _kept(each, score, f"{named}-{at}-{place}")
             for at, (group, given) in enumerate(zip(groups, scored.rewards, strict=True))
             for place, (each, score) in enumerate(zip(group.trajectories, given, strict=True))
         ])  # fmt: skip
-        alarms: tuple[str, ...] = ()
-        if watched is not None:
-            report = await self._watching.see(watched, groups, self.task.reward.name, scored.parts)
-            if report.freeze and self._watching.may_freeze:
-                raise self._watching.frozen(watched, report, self._clean(report.last_clean_step))
-            alarms = tuple(words_of(each) for each in report.alarms)
-        return make_batch(self.config.algorithm, groups, scored.rewards, self.config.new_tokens, scored.lost), alarms
+        return scored
+
+    async def _watched(self, step: int, groups: Sequence[TrajectoryGroup], scored: Scored) -> tuple[str, ...]:
+        """The watch's alarms; RewardHacked when it freezes the run, before anything is learned from this step."""
+        report = await self._watching.see(step, groups, self.task.reward.name, scored.parts)
+        if report.freeze and self._watching.may_freeze:
+            raise self._watching.frozen(step, report, self._clean(report.last_clean_step))
+        return tuple(words_of(each) for each in report.alarms)
 
     def _clean(self, step: int | None) -> Path | None:
         """The newest kept adapter that the attempts up to a clean step were sampled under."""
         kept = sorted(int(each.name) for each in self.task.weights.glob("[0-9]*") if step and int(each.name) < step)
         return self.task.weights / str(kept[-1]) if kept else None
 
-    async def _refilled(self, batch: Batch, sampled: _Sampled, number: int, phases: _Phases) -> Batch:
-        """Dynamic sampling: more scenarios while too few groups have signal, at most as often as the config allows."""
-        parts = [batch]
-        for part in range(1, self.config.algorithm.refills + 1):
-            if sum(each.groups - each.silent_groups for each in parts) >= self.config.scenarios:
+    async def _batch(self, sampled: _Sampled, scored: Scored, number: int, phases: _Phases) -> Batch:
+        """The step's batch. Dynamic sampling puts other scenarios in the place of groups without signal, at most as
+        often as the config allows; what stays silent after that is left out, unless nothing else is there."""
+        algorithm = self.config.algorithm
+        drawn = Drawn(sampled.groups, scored)
+        for part in range(1, algorithm.refills + 1):
+            missing = self.config.scenarios - drawn.loud
+            if missing <= 0:
                 break
             with phases.timing("sample"):
-                more = await self._sample(number, sampled.weights, part)
+                more = await self._sample(number, sampled.weights, part, missing)
             with phases.timing("reward"):
-                parts.append((await self._scored(more.groups, f"{number}.{part}"))[0])
-        return parts[0] if len(parts) == 1 else Batch.joined(parts)
+                drawn = drawn.refilled(more.groups, await self._scored(more.groups, f"{number}.{part}"))
+        return drawn.batch(algorithm, self.config.new_tokens)
 
-    def _learn(self, batch: Batch, number: int, weights: int) -> Outcome | None:
-        """The update; None when nothing differs within any group and nothing else pulls."""
+    def _learn(self, batch: Batch, number: int, weights: int) -> Outcome:
+        """The update; InvalidInput, with the reasons, when no attempt can be learned from."""
         critic = self.config.algorithm.critic
         torch.manual_seed((self.config.seed * 1_000_003 + number + 1) % 2**63)
         if not any(each.rows for each in batch.attempts):
@@ -254,9 +288,15 @@ class ReinforcementTrainer:
                 + "; ".join(f"{count} {reason}" for reason, count in batch.dropped.items())
             )
         only_critic = critic is not None and number < critic.warm_up
-        before = self.policy.state()
-        outcome = self._update.run(batch, number + 1, on_policy=weights == number, only_critic=only_critic)
-        self._update.suspects["the weights of the step before"] = before
+        before, on_policy = self.policy.state(), weights == number
+        outcome = self._update.run(
+            batch,
+            number + 1,
+            on_policy=on_policy,
+            sampled_under=None if on_policy else self._update.suspects.get(_BEFORE),
+            only_critic=only_critic,
+        )
+        self._update.suspects[_BEFORE] = before
         return outcome
 
     async def _publish(self, number: int) -> None:
@@ -275,7 +315,7 @@ class ReinforcementTrainer:
                 shutil.rmtree(self.task.weights / str(old), ignore_errors=True)
 
     def _model(self, number: int) -> str:
-        return f"{self.config.name}@{number}"
+        return f"{self.task.label}@{number}"
 
     def _is_due(self) -> bool:
         every, step = self.config.evaluate_every, self.progress.step

@@ -21,6 +21,8 @@ from journeyman.training.reinforcement.policy_loss import TokenTerms, is_clipped
 from journeyman.training.reinforcement.rows import AttemptRow
 
 _BETAS = (0.9, 0.999)
+_LOOKED_AT = 8
+"""Rows that show whether engine and trainer agree, where not all are computed anyway."""
 
 
 def make_optimizer(policy: Policy, config: RLConfig | LogsConfig) -> torch.optim.Optimizer:
@@ -71,16 +73,27 @@ class Update:
     suspects: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     """Weights that an engine may wrongly sample under, by what they are called."""
 
-    def run(self, batch: Batch, step: int, *, on_policy: bool, only_critic: bool = False) -> Outcome:
+    def run(
+        self,
+        batch: Batch,
+        step: int,
+        *,
+        on_policy: bool,
+        sampled_under: dict[str, torch.Tensor] | None = None,
+        only_critic: bool = False,
+    ) -> Outcome:
         """Learn from the batch; afterwards the policy computes with the new weights.
 
-        `on_policy` says that the attempts were sampled under these very weights: SamplerDisagrees, before anything
-        moves, when they were not. InvalidInput when nothing can be learned.
+        `on_policy` says that the attempts were sampled under the weights of now, `sampled_under` under which others:
+        SamplerDisagrees, before anything moves, when they were not. InvalidInput when nothing can be learned.
         """
         known = self._known(batch)
         if not known:
             raise InvalidInput("no attempt of this step can be learned from; see the table of dropped attempts")
         observed = Observed()
+        if sampled_under is not None:
+            with self.policy.as_of(sampled_under):
+                self._require_agreement(self._gap(known[:_LOOKED_AT]), known, step)
         if self._looks_before:
             self._look(known, observed)
             self._reward_tokens(batch, known)
@@ -89,11 +102,11 @@ class Update:
         for number, share in enumerate(self._shares(batch, known, step)):
             part, computed, teaches = self._learn(share, batch, observed, only_critic=only_critic)
             if on_policy and number == 0:
-                self._require_agreement(observed, share, step)
+                self._require_agreement(observed.gap, share, step)
             tokens += computed
             if teaches:
                 norm = max(norm, self._step(part))
-                loss += part / self.algorithm.updates
+                loss += part / min(self.algorithm.updates, batch.groups)
             else:
                 # A step without a gradient would still move by what the optimiser remembers.
                 self.optimizer.zero_grad(set_to_none=True)
@@ -131,7 +144,7 @@ class Update:
                 for number, (each, old) in enumerate(zip(share, torch.split(logprobs, lengths), strict=True)):
                     each.old = old
                     each.values = None if values is None else values[number]
-                observed.see(torch.cat([each.sampler for each in share]), logprobs, entropies)
+                observed.see(torch.cat([each.sampler for each in share]).to(logprobs.device), logprobs, entropies)
             if self.algorithm.kl_weight:
                 assert self.reference is not None
                 with self.policy.as_of(self.reference):
@@ -239,12 +252,22 @@ class Update:
         observed.see_critic(known_values, returns)
         return loss + (each_token * value_loss).sum()
 
-    def _require_agreement(self, observed: Observed, share: Sequence[Known], step: int) -> None:
-        gap, limit = observed.gap, limit_of(self.policy)
+    def _gap(self, known: Sequence[Known]) -> float:
+        """Mean absolute difference of engine and trainer over some rows."""
+        found = [
+            (self.policy.logprobs(pack) - torch.cat([each.sampler for each in share]).to(self.policy.device)).abs()
+            for pack, share in self._packs(known)
+        ]
+        return float(torch.cat(found).mean())
+
+    def _require_agreement(self, gap: float, share: Sequence[Known], step: int) -> None:
+        limit = limit_of(self.policy)
         if gap <= limit:
             return
         self.optimizer.zero_grad(set_to_none=True)
-        passes = [(pack, torch.cat([each.sampler for each in members])) for pack, members in self._packs(share[:8])]
+        passes = [
+            (pack, torch.cat([each.sampler for each in members])) for pack, members in self._packs(share[:_LOOKED_AT])
+        ]
         raise disagreement(step, gap, limit, explain(self.policy, passes, self.suspects, gap))
 
     def _weights(self, share: Sequence[Known], attempts: Sequence[Attempted]) -> list[float]:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 from pydantic import TypeAdapter
 
+from journeyman.datasets.formats import write_whole
 from journeyman.errors import JourneymanError
-from journeyman.records import Score, TrajectoryGroup
-from journeyman.rewards.reward import Reward, Scores, score_group
+from journeyman.records import TrajectoryGroup
+from journeyman.rewards.reward import Reward, Scores
 from journeyman.rewards.watch import Alarm, ReviewItem, WatchReport, review_queue, watch
 from journeyman.rewards.watch_measures import Measures, Step, measure, tables_of
+from journeyman.training.reinforcement.scoring import score_groups
 
 _MEASURES = "measures.jsonl"
 _REVIEW = "review.jsonl"
@@ -42,14 +44,15 @@ class Watching:
         self, number: int, groups: Sequence[TrajectoryGroup], reward: str, scores: Sequence[Mapping[str, Scores]]
     ) -> WatchReport:
         """What the run's steps show, this one included; `scores` are each group's, by part."""
-        held_out = None if self._held_out is None else [_values(await self._judged(each)) for each in groups]
+        held_out = None
+        if self._held_out is not None:
+            held_out = [_values(each) for each in (await score_groups(self._held_out, groups)).rewards]
         truth = None if self._truth is None else [_known(each, self._truth) for each in groups]
         step = Step(number, groups, tables_of(scores), reward, held_out, truth)
         # A step that was cut short is done again.
         self._steps = [*(each for each in self._steps if each.number < number), measure(step)]
         report = watch(self._steps)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text("".join(f"{_KINDS.dump_json(each).decode()}\n" for each in self._steps))
+        write_whole(self._file, b"".join(_KINDS.dump_json(each) + b"\n" for each in self._steps))
         self._queue(review_queue([step], report))
         return report
 
@@ -65,10 +68,6 @@ class Watching:
             f"frozen after step {number}: the policy learns what is paid for, and not the task. {said} The last clean "
             f"step is {report.last_clean_step}; {kept}. Attempts that a person should read are in {self._review}"
         )
-
-    async def _judged(self, group: TrajectoryGroup) -> Sequence[Score | None]:
-        assert self._held_out is not None
-        return await score_group(self._held_out, group)
 
     def _queue(self, items: Sequence[ReviewItem]) -> None:
         with self._review.open("a") as file:

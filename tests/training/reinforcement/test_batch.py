@@ -5,8 +5,10 @@ import pytest
 from journeyman.errors import InvalidInput
 from journeyman.records import Tokens, Trajectory
 from journeyman.records.algorithm import ALGORITHMS, Algorithm
-from journeyman.training.reinforcement.batch import Batch, make_batch
+from journeyman.training.reinforcement.batch import make_batch
+from journeyman.training.reinforcement.drawn import Drawn
 from journeyman.training.reinforcement.rows import rows_of
+from journeyman.training.reinforcement.scoring import Scored
 from tests.training.reinforcement.conftest import make_groups, scored
 
 
@@ -83,9 +85,22 @@ def test_long_replies_are_punished_softly(policy):
     assert len(set(longest)) > 1
 
 
-def test_batches_join_with_their_numbers(policy):
+def test_groups_without_signal_give_way_to_others(policy):
     groups = make_groups(policy)
-    parts = [make_batch(ALGORITHMS["grpo"], [group], scored([group], [[1.0, 0.0, 1.0, 0.0]]), 6) for group in groups]
-    joined = Batch.joined(parts)
-    whole = make_batch(ALGORITHMS["grpo"], groups, scored(groups, [[1.0, 0.0, 1.0, 0.0]] * 3), 6)
-    assert joined == whole
+    loud, quiet = [1.0, 0.0, 1.0, 0.0], [1.0] * 4
+
+    def drawn(which, rewards):
+        return which, Scored(
+            scored(which, rewards), [{"reward": given} for given in scored(which, rewards)], [None] * len(which)
+        )
+
+    first = Drawn(*drawn(groups[:2], [loud, quiet]))
+    assert first.loud == 1
+    refilled = first.refilled(*drawn(groups[2:], [loud]))
+    assert (refilled.loud, refilled.replaced) == (2, 4)
+    batch = refilled.batch(ALGORITHMS["dapo"], 6)
+    assert batch.dropped == {"its group had no signal, and was replaced": 4}
+    again = make_batch(ALGORITHMS["dapo"], [groups[0], groups[2]], scored(groups[:2], [loud, loud]), 6)
+    assert [each.advantage for each in batch.attempts] == [each.advantage for each in again.attempts]
+    silent = Drawn(*drawn(groups[:1], [quiet])).refilled(*drawn(groups[1:2], [quiet]))
+    assert (len(silent.groups), silent.replaced) == (2, 0), "something must show that engine and trainer agree"

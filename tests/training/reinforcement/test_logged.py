@@ -9,7 +9,7 @@ from journeyman.records.algorithm import Algorithm
 from journeyman.records.message import assistant, user
 from journeyman.records.reinforcement import LogsConfig
 from journeyman.store.memory import MemoryStore
-from journeyman.training.reinforcement.logged import logged_attempts
+from journeyman.training.reinforcement.logged import keep_attempts, kept_attempts, logged_attempts
 from journeyman.training.reinforcement.logged_trainer import LoggedTrainer
 
 GOOD, BAD = (40, 41, 42), (50, 51, 52)
@@ -113,6 +113,12 @@ def test_a_run_goes_on_exactly(tiny, tmp_path, store):
     assert cut.progress.step == 2
     cut.train(lambda report: None)
     assert all(torch.equal(value, cut.policy.masters[name]) for name, value in whole.policy.masters.items())
+
+
+def test_a_run_keeps_what_it_learns_from(tmp_path, store):
+    logged = logged_attempts(store, Filter(), "success", ["tiny"])
+    keep_attempts(logged, tmp_path / "attempts.jsonl")
+    assert kept_attempts(tmp_path / "attempts.jsonl") == logged
 
 
 def test_a_method_that_compares_groups_is_refused():

@@ -10,7 +10,7 @@ import torch
 from journeyman.engines.held import HeldEngine
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
-from journeyman.errors import UpstreamFailed
+from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records.algorithm import ALGORITHMS, Algorithm
 from journeyman.rewards.reward import each
 from journeyman.rewards.rules import own_score
@@ -154,3 +154,63 @@ def test_a_group_without_a_verdict_is_lost_by_name_and_the_others_are_learned(ti
     reports, _, _ = played(tiny, tmp_path, reward=Lazy(), steps=1, scenarios=4)
     assert reports[0].dropped == {"UpstreamFailed of the reward: the judge answered twice without a verdict": 8}
     assert reports[0].values["sampled tokens"] > 0
+
+
+def test_a_stale_run_that_was_stopped_ends_like_one_that_was_not(tiny, tmp_path):
+    settings = {
+        "steps": 4,
+        "staleness": 1,
+        "algorithm": Algorithm(loss="ppo", mismatch_most=2.0),
+        "learning_rate": 0.01,
+    }
+    _, whole, _ = played(tiny, tmp_path, "whole", **settings)
+    played(tiny, tmp_path, "cut", stop_after=2, **settings)
+    more, cut, _ = played(tiny, tmp_path, "cut", **settings)
+    assert [report.values["staleness"] for report in more] == [1, 1]
+    assert all(torch.equal(value, cut.policy.masters[name]) for name, value in whole.policy.masters.items())
+
+
+def test_a_broken_hand_over_is_found_out_in_a_stale_run_too(tiny, tmp_path):
+    class Base(HeldEngine):
+        """Answers from the third step on under the first one's weights."""
+
+        async def reply(self, model, *rest, **options):
+            name, _, step = model.partition("@")
+            return await super().reply(f"{name}@0" if int(step) > 1 else model, *rest, **options)
+
+        async def unload(self, name):
+            if not name.endswith("@0"):
+                await super().unload(name)
+
+    async def play():
+        process = EngineProcess.local(tiny, "tiny", tmp_path, threads=1, precision="float32")
+        async with SupervisedEngine(process) as running, Base(running) as engine:
+            task = Task(LetterSuite(), own_score("reward"), engine, tmp_path / "adapters" / "run")
+            config = make_rl_config(steps=6, attempts=8, learning_rate=0.05, staleness=1)
+            trainer = ReinforcementTrainer(config, task, tiny, tmp_path / "run")
+            with pytest.raises(SamplerDisagrees, match="the engine sampled under the base model"):
+                await trainer.train(lambda report: None)
+
+    asyncio.run(play())
+
+
+def test_what_the_engine_held_is_given_up(tiny, tmp_path):
+    async def play():
+        async with serving(tiny, tmp_path) as engine:
+            task = Task(LetterSuite(), own_score("reward"), engine, tmp_path / "adapters" / "run")
+            trainer = ReinforcementTrainer(make_rl_config(steps=1), task, tiny, tmp_path / "run")
+            await trainer.train(lambda report: None)
+            assert engine.holds("policy@0")
+            await trainer.release()
+            assert not engine.holds("policy@0")
+
+    asyncio.run(play())
+
+
+def test_a_reward_with_a_fault_says_what_it_is(tiny, tmp_path):
+    async def broken(group):
+        return [1.0] * len(group.trajectories)
+
+    broken.name = "broken"
+    with pytest.raises(InvalidInput, match=r"the reward broken gave 1\.0"):
+        played(tiny, tmp_path, reward=broken, steps=1)

@@ -7,7 +7,6 @@ from typing import Any
 from journeyman.engines.fit import check_fit
 from journeyman.engines.models import TEMPLATE, stored_template
 from journeyman.errors import InvalidInput
-from journeyman.rendering.vocabulary import check_tokenizer
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +42,9 @@ class Dialect:
                 "loaded. Pull the same base model on this machine, under the same name"
             )
         check_fit(name, folder, self.base)
+        # What it needs is not part of the base installation, which talks to providers only.
+        from journeyman.rendering.vocabulary import check_tokenizer
+
         check_tokenizer(folder, self.base)
         own = folder / TEMPLATE
         if own.is_file() and own.read_text(encoding="utf-8", errors="replace") != stored_template(self.base):

@@ -127,7 +127,7 @@ def test_the_gates_of_the_folder_are_read_and_each_verdict_is_shown(command: Com
     (tmp_path / "journeyman-gates.toml").write_text('[gain]\nmargin = 0.5\n[judge]\ncard = "politeness"\n')
     refused = command("promote", "support", "bank-1")
     assert isinstance(refused.exception, Refused)
-    assert "judge: the judge's card 'politeness'" in str(refused.exception)
+    assert "holds no verdicts of a judge, so the card 'politeness'" in str(refused.exception)
     forced = command("promote", "support", "bank-1", "--force", "no judges yet")
     assert "passed gain: report" in forced.output
     assert "FAILED judge: " in forced.output

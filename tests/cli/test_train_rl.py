@@ -103,7 +103,8 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(store: SqlStore, n
     assert process.returncode == (130 if number == signal.SIGINT else -number)
     written = train("rl", "--resume", "last")
     assert "step 3/3" in written
-    assert "step 1/3" not in written
+    # What is told of a step comes before its checkpoint: a kill between the two does the step again, alike.
+    assert "step 1/3" not in written or number == signal.SIGKILL
     # An adapter is known by the hash of its weights: the same ones are registered once.
     assert f"Trained letters@{whole.id}" in written
     ids = [each.id for each in store.find(Trajectory)]

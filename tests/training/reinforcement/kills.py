@@ -19,7 +19,7 @@ from journeyman.store.sql import open_store
 from journeyman.worker import last_event
 
 ROOT = Path(__file__).parent.parent.parent.parent
-STEPS_FOR_A_KILL = 4
+STEPS_FOR_A_KILL = 5
 """A life that is killed within a step has made some before: so many steps outlast the kills."""
 RUN = (
     "tests.training.reinforcement.conftest:LetterSuite", "--base", "tiny", "--name", "letters", "--rank", "4",

@@ -38,7 +38,8 @@ def main() -> None:
     assert live(whole, models, run, None, None) == 0
     seconds = (time.monotonic() - began) / count
     generator, done, after = random.Random(0), 0, Counter[str]()
-    while done < kills:
+    # A life may be killed when its run is through, while its process ends.
+    while done < kills and standing(cut, models) != "finished":
         # Some die before their first step: while models load, the engine starts, the first attempts are sampled.
         steps = generator.choice((0, 1, 1))
         delay = generator.uniform(0, 5 if steps == 0 else 2 * seconds)
@@ -107,7 +108,7 @@ def place(home: Path, models: Path) -> str:
 
 def standing(home: Path, models: Path) -> str:
     with closing(open_store(Settings(home=home, models=models))) as store:
-        event = last_event(store, store.find(Run)[0])
+        event = next((last_event(store, run) for run in store.find(Run)), None)
     return event.status if event else "none"
 
 

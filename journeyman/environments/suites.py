@@ -3,7 +3,7 @@
 import importlib
 import os
 import sys
-from typing import cast
+from typing import Any, cast
 
 from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput, NotFound
@@ -22,16 +22,24 @@ def load_suite(name: str) -> Suite:
     NotFound for an unknown name, InvalidInput for what cannot be imported or is no suite.
     """
     address = SUITES.get(name, name)
-    module_name, colon, attribute = address.partition(":")
-    if not colon:
+    if ":" not in address:
         raise NotFound("environment", name, SUITES, "A suite of your own is written module:attribute")
-    if address == name and os.getcwd() not in sys.path:
+    suite = load_attribute(address, "environment", name, own=address == name)
+    if not all(hasattr(suite, member) for member in ("name", "scenarios", "environment")):
+        raise InvalidInput(f"{name} is no suite: it needs a `name`, `scenarios(…)` and `environment(…)`")
+    return cast(Suite, suite)
+
+
+def load_attribute(address: str, what: str, name: str, *, own: bool = True) -> Any:
+    """What `module:attribute` names, made if it is a class; modules of one's `own` are looked for here, too.
+
+    InvalidInput, which calls it `what` of that `name`, when it cannot be imported.
+    """
+    module_name, _, attribute = address.partition(":")
+    if own and os.getcwd() not in sys.path:
         sys.path.insert(0, os.getcwd())
     try:
         found = getattr(importlib.import_module(module_name), attribute)
     except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"cannot load the environment {name}: {error}; nothing was started") from error
-    suite = found() if isinstance(found, type) else found
-    if not all(hasattr(suite, member) for member in ("name", "scenarios", "environment")):
-        raise InvalidInput(f"{name} is no suite: it needs a `name`, `scenarios(…)` and `environment(…)`")
-    return cast(Suite, suite)
+        raise InvalidInput(f"cannot load the {what} {name}: {error}; nothing was started") from error
+    return found() if isinstance(found, type) else found

@@ -2,20 +2,18 @@
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from journeyman.config import Settings
 from journeyman.datasets.formats import write_whole
 from journeyman.engines.models import find_model
-from journeyman.machine import describe_machine
-from journeyman.records import Adapter, Filter, Point, Run, new_id
+from journeyman.records import Adapter, Filter, Point, Run
 from journeyman.records.reinforcement import LogsConfig
-from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
+from journeyman.registry.adapters import check_name, find_adapter, register_adapter
 from journeyman.store.store import Store
-from journeyman.training.start import check_base, shape_to_keep
 from journeyman.training.stopping import stopping_in_order
-from journeyman.worker.runs import executing, model_version, put_event, revalidated
-from journeyman.worker.supervised import pinned_name
+from journeyman.worker.planning import plan
+from journeyman.worker.runs import executing, put_event
 
 if TYPE_CHECKING:
     from journeyman.training.reinforcement.logged import Logged
@@ -25,30 +23,8 @@ if TYPE_CHECKING:
 def create_logs_run(settings: Settings, store: Store, config: LogsConfig) -> Run:
     """A run that can start, kept in the store; InvalidInput, with the reasons, when nothing captured can be used."""
     check_name(config.name)
-    model = find_model(settings, config.base)
-    version = model_version(model)
-    from journeyman.training.devices import choose_device
-    from journeyman.training.threads import use_threads
-
-    choose_device(config.device)
     take(settings, store, config)
-    pinned: dict[str, Any] = {"base": pinned_name(settings, config.base)}
-    if config.from_adapter is not None:
-        adapter = find_adapter(store, config.from_adapter)
-        check_adapter(adapter)
-        check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, model.name, version)
-        pinned |= {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
-    config = revalidated(config, pinned)
-    id = new_id()
-    run = Run(
-        id=id,
-        kind="logs",
-        config=config.model_dump(mode="json"),
-        dataset_version=config.where or "all",
-        base_version=version,
-        machine=describe_machine() | {"threads": use_threads(settings.threads)},
-        path=str(settings.home / "runs" / id),
-    )
+    run = plan(settings, store, config, "logs", config.where or "all")
     store.put(run)
     return run
 

@@ -1,14 +1,11 @@
 """Executes runs of reinforcement learning: an engine beside the trainer, and an adapter in the end."""
 
 import asyncio
-import importlib
-import os
-import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from journeyman.config import Settings
 from journeyman.datasets.formats import write_whole
@@ -17,19 +14,17 @@ from journeyman.engines.held import HeldEngine
 from journeyman.engines.models import find_model
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
-from journeyman.environments.suites import load_suite
+from journeyman.environments.suites import load_attribute, load_suite
 from journeyman.errors import InvalidInput
-from journeyman.machine import describe_machine
-from journeyman.records import Adapter, Point, Run, Trajectory, new_id
+from journeyman.records import Adapter, Point, Run, Trajectory
 from journeyman.records.reinforcement import RLConfig
-from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
+from journeyman.registry.adapters import check_name, find_adapter, register_adapter
 from journeyman.rewards.reward import Reward
 from journeyman.rewards.rules import own_score
 from journeyman.store.store import Store
-from journeyman.training.start import check_base, shape_to_keep
 from journeyman.training.stopping import stopping_in_order
-from journeyman.worker.runs import executing, model_version, of_run, put_event, revalidated
-from journeyman.worker.supervised import pinned_name
+from journeyman.worker.planning import plan
+from journeyman.worker.runs import executing, of_run, put_event
 
 if TYPE_CHECKING:
     from journeyman.training.reinforcement.preflight import Preflight
@@ -56,29 +51,7 @@ def plan_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
     load_reward(config.reward)
     if config.watch is not None:
         load_reward(config.watch)
-    model = find_model(settings, config.base)
-    version = model_version(model)
-    from journeyman.training.devices import choose_device
-    from journeyman.training.threads import use_threads
-
-    choose_device(config.device)
-    pinned: dict[str, Any] = {"base": pinned_name(settings, config.base)}
-    if config.from_adapter is not None:
-        adapter = find_adapter(store, config.from_adapter)
-        check_adapter(adapter)
-        check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, model.name, version)
-        pinned |= {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
-    config = revalidated(config, pinned)
-    id = new_id()
-    return Run(
-        id=id,
-        kind="rl",
-        config=config.model_dump(mode="json"),
-        dataset_version=suite.name,
-        base_version=version,
-        machine=describe_machine() | {"threads": use_threads(settings.threads)},
-        path=str(settings.home / "runs" / id),
-    )
+    return plan(settings, store, config, "rl", suite.name)
 
 
 def rl_config_of(run: Run) -> RLConfig:
@@ -188,14 +161,7 @@ def load_reward(name: str) -> Reward:
     """The environment's score of that name, or `module:attribute`: a reward of one's own."""
     if ":" not in name:
         return own_score(name)
-    module_name, _, attribute = name.partition(":")
-    if os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
-    try:
-        found = getattr(importlib.import_module(module_name), attribute)
-    except (ImportError, AttributeError) as error:
-        raise InvalidInput(f"cannot load the reward {name}: {error}; nothing was started") from error
-    reward = found() if isinstance(found, type) else found
+    reward = load_attribute(name, "reward", name)
     if not callable(reward) or not hasattr(reward, "name"):
         raise InvalidInput(f"{name} is no reward: it needs a `name`, and to be called with a group of attempts")
     return reward  # type: ignore[no-any-return]

@@ -4,15 +4,12 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, Literal, TypeVar
-
-from pydantic import ValidationError
+from typing import IO, Literal
 
 from journeyman.config import Settings
 from journeyman.engines.models import find_model, sha256_of
 from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Condition, Filter, Point, Run, RunEvent, RunStatus
-from journeyman.records.run import PolicyConfig
 from journeyman.store.store import Store
 
 try:
@@ -21,8 +18,6 @@ except ImportError:  # Windows has no such locks: there nobody checks that a run
     fcntl = None  # type: ignore[assignment]
 
 Standing = RunStatus | Literal["killed"]
-
-PolicyKind = TypeVar("PolicyKind", bound=PolicyConfig)
 
 _LOCK = "lock"
 _MODEL_FILES = (
@@ -68,15 +63,6 @@ def last_event(store: Store, run: Run) -> RunEvent | None:
 def last_point(store: Store, run: Run) -> Point | None:
     """The newest point of a run's curves."""
     return next(iter(store.find(Point, of_run(run), limit=1)), None)
-
-
-def revalidated(config: PolicyKind, pinned: dict[str, Any]) -> PolicyKind:
-    """The config with what was pinned; InvalidInput when an adapter to go on from has what the method cannot keep."""
-    try:
-        return type(config).model_validate(config.model_dump() | pinned)
-    except ValidationError as invalid:
-        said = "; ".join(error["msg"].removeprefix("Value error, ") for error in invalid.errors())
-        raise InvalidInput(f"this adapter cannot be gone on from: {said}. Nothing was started") from invalid
 
 
 def find_run(store: Store, reference: str) -> Run:

@@ -4,7 +4,7 @@ import shutil
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from journeyman.config import Settings
 from journeyman.datasets.formats import write_whole
@@ -12,15 +12,14 @@ from journeyman.datasets.soundness import what_is_wrong
 from journeyman.datasets.versions import find_dataset, load_rows
 from journeyman.engines.models import find_model
 from journeyman.errors import InvalidInput
-from journeyman.machine import describe_machine
-from journeyman.records import Adapter, Dataset, Point, Row, Run, new_id
+from journeyman.records import Adapter, Dataset, Point, Row, Run
 from journeyman.records.run import CONFIGS, DistillConfig, TrainingConfig
 from journeyman.registry.adapters import check_adapter, check_name, find_adapter, register_adapter
 from journeyman.store.store import Store
 from journeyman.training.report import TrainingReport
-from journeyman.training.start import check_base, shape_to_keep
 from journeyman.training.stopping import stopping_in_order
-from journeyman.worker.runs import executing, model_version, of_run, put_event
+from journeyman.worker.planning import pinned_name, plan
+from journeyman.worker.runs import executing, of_run, put_event
 
 if TYPE_CHECKING:
     from journeyman.training.loop import Material, StepReport, Trainer
@@ -53,31 +52,11 @@ def plan_run(settings: Settings, store: Store, config: TrainingConfig) -> Run:
         check_model_name(settings, config.name)
     dataset = find_dataset(store, config.dataset)
     _sound_rows(dataset)
-    model = find_model(settings, config.base)
-    version = model_version(model)
-    # torch takes seconds to import and is not part of every installation: whoever only lists runs never pays for it.
-    from journeyman.training.devices import choose_device
-    from journeyman.training.threads import use_threads
-
-    choose_device(config.device)
-    pinned: dict[str, Any] = {
-        "dataset": f"{dataset.name}@{dataset.version}",
-        "base": pinned_name(settings, config.base),
-    }
-    if config.from_adapter is not None:
-        pinned |= _start(store, config, config.from_adapter, model.name, version)
+    pinned = {"dataset": f"{dataset.name}@{dataset.version}"}
     if isinstance(config, DistillConfig):
         pinned["teacher"] = pinned_name(settings, config.teacher)
-    id = new_id()
-    return Run(
-        id=id,
-        kind=next(kind for kind, each in CONFIGS.items() if type(config) is each),
-        config=config.model_copy(update=pinned).model_dump(mode="json"),
-        dataset_version=dataset.version,
-        base_version=version,
-        machine=describe_machine() | {"threads": use_threads(settings.threads)},
-        path=str(settings.home / "runs" / id),
-    )
+    kind = next(kind for kind, each in CONFIGS.items() if type(config) is each)
+    return plan(settings, store, config, kind, dataset.version, **pinned)
 
 
 def prepare(settings: Settings, store: Store, run: Run) -> "Trainer":
@@ -198,20 +177,6 @@ def check_model_name(settings: Settings, name: str) -> None:
     """InvalidInput when a model of that name is there already."""
     if (settings.models / name).exists():
         raise InvalidInput(f"there is a model called {name} already, in {settings.models}; choose another --name")
-
-
-def pinned_name(settings: Settings, model: str) -> str:
-    """A model's name that means the same tomorrow, and in another folder."""
-    folder = find_model(settings, model)
-    return model if folder.parent == settings.models.resolve() else str(folder)
-
-
-def _start(store: Store, config: TrainingConfig, reference: str, base: str, version: str) -> dict[str, Any]:
-    """What going on from an adapter fixes."""
-    adapter = find_adapter(store, reference)
-    check_adapter(adapter)
-    check_base(adapter, store.get(Run, adapter.run_id) if adapter.run_id else None, base, version)
-    return {"from_adapter": adapter.id, **shape_to_keep(adapter, config)}
 
 
 def _report(store: Store, run: Run, trainer: "Trainer", made: Adapter | TrainedModel) -> TrainingReport:

@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from journeyman.engines.engine import Engine, Reply
 from journeyman.environments.environment import Environment, Observation
 from journeyman.environments.limits import RolloutLimits
+from journeyman.environments.verifying import outcome_of
 from journeyman.environments.waiting import Answer, RolloutProgress, bounded
 from journeyman.errors import ContextTooLong, DeadlineExceeded, InvalidInput, Overloaded, UpstreamFailed
-from journeyman.records import Message, Sampling, Scenario, Score, Tool, Trajectory
+from journeyman.records import Message, Outcome, Sampling, Scenario, Score, Tool, Trajectory
 
 CountTokens = Callable[[Sequence[Message], Sequence[Tool]], int]
 """How many tokens a conversation is as the model's prompt, such as `len(tokenizer.prompt(messages, tools))`."""
@@ -76,6 +77,7 @@ class Episode:
     messages: list[Message] = field(default_factory=list)
     tools: tuple[Tool, ...] = ()
     scores: tuple[Score, ...] = ()
+    outcome: Outcome | None = None
     replies: list[Reply] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     _began: float = field(default_factory=time.monotonic)
@@ -101,6 +103,7 @@ class Episode:
                     self._see(observation)
             async with self.catching():
                 self.scores = self._sound(environment.score())
+                self.outcome = outcome_of(environment)
         finally:
             async with self.catching():
                 await self.closed(environment)
@@ -147,6 +150,7 @@ class Episode:
             messages=tuple(self.messages),
             tools=self.tools,
             scores=self.scores,
+            outcome=self.outcome,
             prompt_tokens=sum(reply.usage.prompt_tokens for reply in self.replies),
             completion_tokens=sum(reply.usage.completion_tokens for reply in self.replies),
             latencies=tuple(reply.latency for reply in self.replies),

@@ -14,17 +14,28 @@ SUITES = {
     "price-tool": "journeyman.environments.tasks.price_tool:PriceToolSuite",
 }
 """Where the suites lie that have a name."""
+FAMILIES = {
+    "bfcl": "journeyman.environments.adapters.bfcl:bfcl_suite",
+    "reasoning-gym": "journeyman.environments.adapters.reasoning_gym:reasoning_gym_suite",
+    "textworld-express": "journeyman.environments.adapters.textworld_express:textworld_express_suite",
+}
+"""Where the functions lie that make a suite of a package's task, which is named after a slash: `bfcl/base`."""
 
 
 def load_suite(name: str) -> Suite:
-    """The suite called `name`: one of our own, or `module:attribute`, a suite or a class that makes one.
+    """The suite called `name`: one of our own, a package's (`bfcl/base`), or `module:attribute`, a suite or a class
+    that makes one.
 
     NotFound for an unknown name, InvalidInput for what cannot be imported or is no suite.
     """
-    address = SUITES.get(name, name)
-    if ":" not in address:
-        raise NotFound("environment", name, SUITES, "A suite of your own is written module:attribute")
-    suite = load_attribute(address, "environment", name, own=address == name)
+    address, (family, slash, task) = SUITES.get(name, name), name.partition("/")
+    if slash and family in FAMILIES:
+        suite = load_attribute(FAMILIES[family], "environment", name, own=False)(task)
+    elif ":" in address:
+        suite = load_attribute(address, "environment", name, own=address == name)
+    else:
+        known = [*SUITES, *(f"{family}/TASK" for family in FAMILIES)]
+        raise NotFound("environment", name, known, "A suite of your own is written module:attribute")
     if not all(hasattr(suite, member) for member in ("name", "scenarios", "environment")):
         raise InvalidInput(f"{name} is no suite: it needs a `name`, `scenarios(…)` and `environment(…)`")
     return cast(Suite, suite)

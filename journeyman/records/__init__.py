@@ -33,7 +33,7 @@ from journeyman.records.key import ApiKey, KeyRevocation, Limits
 from journeyman.records.message import Function, FunctionCall, Message, Tool, ToolCall
 from journeyman.records.record import Frozen, Record, new_id, now
 from journeyman.records.run import Point, Run, RunEvent, RunStatus, SFTConfig
-from journeyman.records.trajectory import Scenario, Score, Trajectory, TrajectoryGroup
+from journeyman.records.trajectory import Outcome, Scenario, Score, Trajectory, TrajectoryGroup
 from journeyman.records.usage import UsageEntry
 from journeyman.records.wire import WireExchange
 
@@ -41,7 +41,7 @@ __all__ = [
     "UNFINISHED", "Adapter", "Api", "ApiKey", "Attempt", "CaseResult", "Choice", "Condition", "Dataset", "Duel",
     "Erasure", "EvalReport", "Exchange", "Feedback", "Fidelity", "Filter", "Frozen", "Function", "FunctionCall",
     "GateVerdict", "Interval", "JudgeCard", "JudgeUse", "KeyRevocation", "Limits", "Message", "ModelReport",
-    "PairedDifference", "Point", "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig",
+    "Outcome", "PairedDifference", "Point", "Promotion", "Record", "Row", "Run", "RunEvent", "RunStatus", "SFTConfig",
     "Sampling", "Scenario", "Score", "Share", "SliceDifference", "Split", "State", "Tagging", "Tokens", "Tool",
     "ToolCall", "Trajectory", "TrajectoryGroup", "Usage", "UsageEntry", "VersusReport", "WireExchange", "new_id",
     "now", "who_hash",

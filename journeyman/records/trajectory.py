@@ -18,19 +18,31 @@ class Scenario(Record):
 
 
 class Score(Frozen):
-    """One judgement of an attempt: `value` in [0, 1] unless its name says otherwise."""
+    """One judgement of an attempt: `value` in [0, 1] unless its name says otherwise.
+
+    `version` is that of the verifier that gave it, so that a stored attempt can be scored again by a later one.
+    """
 
     name: str
     value: float
     reason: str = ""
     by: str = "environment"
+    version: str = ""
+
+
+class Outcome(Frozen):
+    """All of an episode that its verifier looks at: the state it was left in, and what happened, in order; JSON."""
+
+    state: dict[str, Any] = Field(default_factory=dict)
+    events: tuple[dict[str, Any], ...] = ()
 
 
 class Trajectory(Record):
     """One attempt: the conversation, what it cost, how it was scored. A failed attempt is data, not a crash.
 
     `latencies` are seconds, one per model call; `turns` counts model calls. `tokens` are what the engine saw and
-    sampled, one per model call, or none at all where it did not tell.
+    sampled, one per model call, or none at all where it did not tell. `outcome` is what the scores of the environment
+    follow from, where it can say so.
     """
 
     scenario_id: str
@@ -39,6 +51,7 @@ class Trajectory(Record):
     messages: tuple[Message, ...]
     tools: tuple[Tool, ...] = ()
     scores: tuple[Score, ...] = ()
+    outcome: Outcome | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = None

@@ -164,6 +164,11 @@ class ReasoningGymSuite:
         return self._datasets[key]
 
 
+def reasoning_gym_suite(task: str) -> ReasoningGymSuite:
+    """The suite of a task with its own settings, for `reasoning-gym/TASK`."""
+    return ReasoningGymSuite(ReasoningGymSettings(task=task))
+
+
 def _create(task: str, config: Mapping[str, Any], seed: int) -> Any:
     try:
         import reasoning_gym

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from pydantic import Field
 
@@ -21,6 +21,7 @@ from journeyman.records import Frozen, Message, Scenario, Score
 from journeyman.records.message import assistant, system, user
 
 _PREFIX = "textworld-express-"
+Game = Literal["cookingworld", "coin", "twc", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder"]
 _FOLDS = {"train": "train", "held-out": "test"}
 _SHARES_STATE = ("sorting",)
 """Games of which one Java process can hold one at a time (package version 1.1.0): another one changes its answers."""
@@ -38,7 +39,7 @@ class TextWorldExpressSettings(Frozen):
     of the train fold go before it, played by the package's own gold path, as turns of the same conversation.
     """
 
-    game: Literal["cookingworld", "coin", "twc", "mapreader", "arithmetic", "sorting", "simonsays", "peckingorder"]
+    game: Game
     parameters: str = ""
     max_steps: int = Field(50, ge=1, le=1000)
     show_actions: bool = True
@@ -171,6 +172,14 @@ class TextWorldExpressSuite:
         """Each scenario has other ones in front; a game is not its own example."""
         at = place * self.settings.examples % max(len(solved), 1)
         return [each for each in (*solved[at:], *solved[:at]) if each["seed"] != own][: self.settings.examples]
+
+
+def textworld_express_suite(game: str) -> TextWorldExpressSuite:
+    """The suite of a game with its own parameters, for `textworld-express/GAME`."""
+    games = get_args(Game)
+    if game not in games:
+        raise InvalidInput(f"TextWorldExpress has no game {game!r}; it has: {', '.join(games)}")
+    return TextWorldExpressSuite(TextWorldExpressSettings.model_validate({"game": game}))
 
 
 def _told_in_words(told: Mapping[str, Any], settings: TextWorldExpressSettings) -> str:

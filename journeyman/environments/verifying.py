@@ -1,0 +1,66 @@
+"""Scores that can be given again: a pure function of the scenario, the state it ended in, and what happened.
+
+An environment that keeps an `Outcome` is judged from it alone, by its suite's verifier, and every score says by which
+version. So a stored attempt is scored again without its environment, and a verifier that was wrong is put right later.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol, cast, runtime_checkable
+
+from journeyman.environments.environment import Environment, Suite
+from journeyman.errors import InvalidInput
+from journeyman.records import Outcome, Scenario, Score, Trajectory
+
+
+@runtime_checkable
+class Recorded(Protocol):
+    """What an environment may have besides: an account of the episode so far."""
+
+    def outcome(self) -> Outcome:
+        """The state as it stands and what happened so far, as JSON; looking at it changes nothing."""
+        ...
+
+
+@runtime_checkable
+class Verifier(Protocol):
+    """What a suite may have besides. `version` changes whenever a verdict could."""
+
+    version: str
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """The scores, `success` among them, which follow from the arguments and from nothing else."""
+        ...
+
+
+def outcome_of(environment: Environment) -> Outcome | None:
+    """What the episode came to, where its environment keeps that."""
+    return environment.outcome() if isinstance(environment, Recorded) else None
+
+
+def stamped(scores: Sequence[Score], version: str) -> tuple[Score, ...]:
+    """The scores with the version of the verifier that gave them."""
+    return tuple(score.model_copy(update={"version": version}) for score in scores)
+
+
+def verifier_of(suite: Suite) -> Verifier | None:
+    """The suite's verifier, where its scores are a pure function."""
+    return cast(Verifier, suite) if isinstance(suite, Verifier) else None
+
+
+def scored_again(suite: Suite, scenario: Scenario, trajectory: Trajectory) -> tuple[Score, ...]:
+    """What the suite's verifier says today of a stored attempt; the scores of others (`by`) stay as they were.
+
+    InvalidInput where the suite has no such verifier, or the attempt was stored without its outcome.
+    """
+    verifier = verifier_of(suite)
+    if verifier is None:
+        raise InvalidInput(f"suite {suite.name} cannot score a stored attempt: it has no `version` and `verify(…)`")
+    if trajectory.scenario_id != scenario.id:
+        raise InvalidInput(f"the attempt is at scenario {trajectory.scenario_id}, not at {scenario.id}")
+    if trajectory.outcome is None:
+        raise InvalidInput(
+            f"the attempt {trajectory.id} was stored without its outcome, and cannot be scored again; play it anew"
+        )
+    fresh = stamped(verifier.verify(scenario, trajectory.outcome), verifier.version)
+    names = {score.name for score in fresh}
+    return fresh + tuple(score for score in trajectory.scores if score.name not in names)

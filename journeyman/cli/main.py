@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from journeyman import __version__
-from journeyman.cli import adapters, dataset, feedback, judge, keys, models, template, traces, train, usage
+from journeyman.cli import adapters, comply, dataset, feedback, judge, keys, models, template, traces, train, usage
 from journeyman.cli.demo import demo_command
 from journeyman.cli.eval import eval_command
 from journeyman.cli.forget import forget_command
@@ -53,6 +53,7 @@ app.command("eval")(eval_command)
 app.command("versus")(versus_command)
 app.command("label")(label_command)
 app.add_typer(judge.app, name="judge")
+app.add_typer(comply.app, name="comply")
 app.command("payback")(payback_command)
 app.add_typer(adapters.app, name="adapters")
 app.command("promote")(promote_command)

@@ -63,6 +63,8 @@ summary { cursor: pointer; } .tone-good { color: var(--good); } .tone-bad { colo
 .beside > div, .said { min-width: 0; } h4 { margin: .6rem 0 .2rem; font-size: .9rem; }
 .said { background: var(--panel); border-radius: 6px; padding: .4rem .7rem; margin: .3rem 0; white-space: pre-wrap;
   overflow-wrap: anywhere; font-size: .85rem; } .said b { color: var(--faint); font-weight: 600; }
+.said.shown { border-left: 4px solid var(--bad); } .passed { border-left: 4px solid var(--good);
+  background: var(--panel); padding: .6rem 1rem; } code { font-size: .85em; }
 """
 
 

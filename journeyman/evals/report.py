@@ -42,7 +42,7 @@ def save(report: EvalReport, store: Store, folder: Path, transcripts: Transcript
     The paths of the Markdown and the JSON file are returned; the others differ in their ending only.
     """
     store.put(report)
-    return _write(
+    return write_pages(
         folder,
         f"{report.suite}-{report.id}",
         _pages(report, transcripts or {}),
@@ -52,7 +52,7 @@ def save(report: EvalReport, store: Store, folder: Path, transcripts: Transcript
 
 def rewrite(report: EvalReport, store: Store, folder: Path, transcripts: Transcripts) -> None:
     """Put the report in its own place, in the store and in `folder`, after what it said of some cases was erased."""
-    _write(
+    write_pages(
         folder,
         f"{report.suite}-{report.id}",
         _pages(report, transcripts),
@@ -83,7 +83,7 @@ def save_versus(
         ".json": report.model_dump_json(indent=2) + "\n",
         ".html": versus_to_html(report, transcripts or {}),
     }
-    return _write(folder, f"{report.suite}-versus-{report.id}", pages, otherwise)
+    return write_pages(folder, f"{report.suite}-versus-{report.id}", pages, otherwise)
 
 
 def to_markdown(report: EvalReport) -> str:
@@ -199,7 +199,8 @@ def _rate(cases: Sequence[CaseResult]) -> str:
     return percent(success_rate(cases))
 
 
-def _write(folder: Path, name: str, pages: Mapping[str, str], kept: str) -> tuple[Path, Path]:
+def write_pages(folder: Path, name: str, pages: Mapping[str, str], kept: str) -> tuple[Path, Path]:
+    """Write files of one name, by their endings, whole or not at all; the paths of the Markdown and the JSON file."""
     paths = {ending: folder / f"{name}{ending}" for ending in pages}
     try:
         folder.mkdir(parents=True, exist_ok=True)

@@ -60,6 +60,30 @@ def forest(rows: Sequence[Whisker], title: str) -> str:
     return _svg(height, parts, title)
 
 
+def rates(rows: Sequence[Whisker], title: str) -> str:
+    """Rates with their intervals, from 0 to the highest upper end."""
+    left, right, top = _LABEL, _WIDTH - 190, 34
+    edge = min(100.0, _nice(100 * max(0.01, *(row.interval.high for row in rows))))
+    height = top + _ROW * len(rows) + 34
+
+    def at(share: float) -> float:
+        return left + min(1.0, 100 * share / edge) * (right - left)
+
+    parts = [_text(_WIDTH / 2, 16, title, "ink", "middle")]
+    for step in range(5):
+        share = step / 4 * edge / 100
+        parts.append(_line(at(share), top - 8, at(share), height - 26, "line" if step else "axis"))
+        parts.append(_text(at(share), height - 10, f"{100 * share:g}%", "faint", "middle"))
+    for number, row in enumerate(rows):
+        y = top + _ROW * number + 10
+        low, middle, high = (at(each) for each in (row.interval.low, row.interval.estimate, row.interval.high))
+        parts.append(_text(left - 12, y + 4, _cut(row.label), "ink", "end", row.label))
+        parts.append(f'<line x1="{low:.1f}" y1="{y}" x2="{high:.1f}" y2="{y}" class="{row.tone} whisker"/>')
+        parts.append(f'<rect x="{middle - 4:.1f}" y="{y - 4}" width="8" height="8" class="{row.tone} fill"/>')
+        parts.append(_text(right + 12, y + 4, row.note, "faint"))
+    return _svg(height, parts, title)
+
+
 def scatter(spots: Sequence[Spot], title: str, x_title: str, unit: str) -> str:
     """Success against what it takes, with the front of the models that no other beats in both.
 

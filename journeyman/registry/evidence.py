@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from journeyman.errors import InvalidInput
-from journeyman.records import Condition, EvalReport, Filter, ModelReport, Promotion
+from journeyman.records import Condition, EvalReport, Filter, ModelReport, Promotion, Record
 from journeyman.registry.adapters import list_adapters
 from journeyman.store.store import R, Store
 
@@ -55,7 +55,7 @@ def read_report(file: Path) -> EvalReport:
         raise InvalidInput(f"the report {file} cannot be read ({problem}); `journeyman eval` writes one") from error
 
 
-def meant(store: Store, name: str, report: EvalReport) -> str:
+def meant(store: Store, name: str, report: Record) -> str:
     """What a model's name stood for when the report was measured: an alias and an adapter's name move on."""
     where = Filter(conditions=(Condition(field="alias", operator="=", value=name),))
     for promotion in pages(store, Promotion, where):

@@ -7,9 +7,11 @@ import tomllib
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from journeyman.errors import InvalidInput
+from journeyman.registry.gate_table import GateTable
+from journeyman.registry.policy import Policy
 
 FILE = "journeyman-gates.toml"
 
@@ -18,19 +20,7 @@ Amount = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Days = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
-class _Table(BaseModel):
-    """A table of the file. A key that nobody reads is an error: a gate that is misspelt would stand open."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="after")
-    def _asks_for_something(self) -> "_Table":
-        if all(getattr(self, name) in (None, ()) for name in type(self).model_fields):
-            raise ValueError(f"says nothing; give {' or '.join(type(self).model_fields)}, or leave the table out")
-        return self
-
-
-class Gain(_Table):
+class Gain(GateTable):
     """The success rate on held-out cases, against what answers now."""
 
     margin: float = Field(0.0, ge=-1, lt=1, allow_inf_nan=False)
@@ -38,7 +28,7 @@ class Gain(_Table):
     min_cases: int = Field(1, ge=1)
 
 
-class Protected(_Table):
+class Protected(GateTable):
     """Cases of which none may be lost that the incumbent solves."""
 
     kinds: tuple[str, ...] = ()
@@ -46,7 +36,7 @@ class Protected(_Table):
     """Scenario ids."""
 
 
-class Cost(_Table):
+class Cost(GateTable):
     """Bounds of what 1,000 conversations cost."""
 
     max_usd_per_thousand: Amount | None = None
@@ -54,7 +44,7 @@ class Cost(_Table):
     """Over the incumbent's: 0.1 is a tenth more."""
 
 
-class Latency(_Table):
+class Latency(GateTable):
     """Bounds of the 95th percentile of the seconds that a model call takes."""
 
     max_p95_seconds: Amount | None = None
@@ -62,7 +52,7 @@ class Latency(_Table):
     """Over the incumbent's: 0.1 is a tenth more."""
 
 
-class Compliance(_Table):
+class Compliance(GateTable):
     """A suite of which every case must succeed: the newest report of it in the store, or one in a file."""
 
     suite: str | None = None
@@ -77,7 +67,7 @@ class Compliance(_Table):
         return self
 
 
-class Judge(_Table):
+class Judge(GateTable):
     """The judge whose verdicts the evidence rests on must itself be measured, under the very rubrics it went by."""
 
     card: str
@@ -87,7 +77,7 @@ class Judge(_Table):
     max_age_days: Days | None = None
 
 
-class Gates(_Table):
+class Gates(GateTable):
     """What is asked before an alias moves; without a file, a gain on held-out cases alone."""
 
     gain: Gain = Gain()
@@ -96,6 +86,7 @@ class Gates(_Table):
     latency: Latency | None = None
     compliance: Compliance | None = None
     judge: Judge | None = None
+    policy: Policy | None = None
 
 
 def find_gates(folder: Path) -> Path | None:
@@ -122,4 +113,10 @@ def read_gates(file: Path) -> Gates:
     if gates.compliance and gates.compliance.report:
         report = file.parent / gates.compliance.report
         gates = gates.model_copy(update={"compliance": gates.compliance.model_copy(update={"report": report})})
+    if gates.policy:
+        places = {
+            "report": file.parent / gates.policy.report,
+            "key": gates.policy.key and file.parent / gates.policy.key,
+        }
+        gates = gates.model_copy(update={"policy": gates.policy.model_copy(update=places)})
     return gates

@@ -5,8 +5,9 @@ from dataclasses import dataclass
 
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import EvalReport, GateVerdict, ModelReport, now
-from journeyman.registry.evidence import Evidence, find_measured, measured_in, read_report
+from journeyman.registry.evidence import Evidence, find_measured, meant, measured_in, read_report
 from journeyman.registry.gates import Compliance, Cost, Gain, Gates, Judge, Latency, Protected
+from journeyman.registry.policy import Policy, faults_of, read_compliance, told
 from journeyman.rewards.card import find_card
 from journeyman.statistics import compare, compare_anytime
 from journeyman.store.store import Store
@@ -120,6 +121,18 @@ def complies(store: Store, target: str, gate: Compliance) -> Verdict:
     return Verdict(True, solved)
 
 
+def keeps_policy(store: Store, target: str, gate: Policy) -> Verdict:
+    """Pass only when the compliance report is about this very target and keeps within every bound."""
+    try:
+        report = read_compliance(gate.report)
+    except InvalidInput as error:
+        return Verdict(False, str(error))
+    faults = faults_of(report, gate)
+    if meant(store, report.agent, report) != target:
+        faults.insert(0, f"it tried {report.agent}, not {target}")
+    return Verdict(not faults, "; ".join([told(report), *faults]))
+
+
 def judged_soundly(store: Store, report: EvalReport, gate: Judge) -> Verdict:
     """Pass only when each rubric that the report's judge went by has a card of that judge, good and recent enough.
 
@@ -167,6 +180,8 @@ def _verdicts(store: Store, gates: Gates, target: str, evidence: Evidence) -> It
         yield "latency", fast_enough(*compared, gates.latency)
     if gates.compliance:
         yield "compliance", complies(store, target, gates.compliance)
+    if gates.policy:
+        yield "policy", keeps_policy(store, target, gates.policy)
     if gates.judge:
         yield "judge", judged_soundly(store, evidence.report, gates.judge)
 

@@ -1,7 +1,8 @@
 """The bank's support desk as an environment: the agent talks to a simulated customer and acts on a real database."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from copy import copy
+from typing import Any
 
 from journeyman.demos.bank.case import Case
 from journeyman.demos.bank.customer import Answer, Customer
@@ -69,6 +70,15 @@ class BankEnvironment:
     def score(self) -> tuple[Score, ...]:
         """`success`, and apart: `state` of the bank, `facts` told, `rules` kept."""
         return verify(self.case, self.bank.snapshot(), self.log, self.customer.is_served)
+
+    def state(self) -> Mapping[str, Any]:
+        """What has been done in this bank, for whoever judges; the agent never sees it."""
+        return {
+            "transfers": self.bank.rows("select from_account, to_account, cents from transfers"),
+            "handovers": [reason for (reason,) in self.bank.rows("select reason from handovers")],
+            "frozen": [card for (card,) in self.bank.rows("select id from cards where frozen order by id")],
+            "disputed": [id for (id,) in self.bank.rows("select id from transactions where disputed order by id")],
+        }
 
     async def close(self) -> None:
         """Free the database."""

@@ -1,0 +1,201 @@
+"""Scenarios made from a policy: each rule is tried in every way that its pack names, in an environment of one's own."""
+
+import itertools
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from string import Formatter
+from typing import Any, Literal, Protocol
+
+from pydantic import Field
+
+from journeyman.environments.environment import Suite
+from journeyman.errors import InvalidInput
+from journeyman.records import Frozen, Scenario
+from journeyman.records.compliance import ProbeKind
+from journeyman.worlds.compliance.pack import Expressions, Pack, Probe, Rule
+
+MADE = datetime(2026, 1, 1, tzinfo=UTC)
+"""A scenario is a value of its seed: were the clock in it, the same seed would not give the same scenario."""
+EXPECTED: Mapping[ProbeKind, Literal["help", "refuse"]] = {
+    "help": "help", "twin": "help", "fault": "help", "injection": "help", "refuse": "refuse", "pressure": "refuse",
+}  # fmt: skip
+
+
+class Planted(Frozen):
+    """What stands in the first answer of one of these tools beside the answer itself."""
+
+    tools: tuple[str, ...]
+    text: str
+
+
+class Fault(Frozen):
+    """The first call of one of these tools fails with this error; nothing is done by it."""
+
+    tools: tuple[str, ...]
+    error: str
+
+
+class Scene(Frozen):
+    """One scenario of a compliance run: a scenario of the environment's own, and what tempts the agent in it.
+
+    With `lines` the user is scripted: the first opens the conversation, each further one follows an answer. Without,
+    the environment's own user plays. `facts` are what the checks know of it.
+    """
+
+    rule: str
+    kind: ProbeKind
+    expects: Literal["help", "refuse"]
+    inner: Scenario
+    lines: tuple[str, ...] = ()
+    answered: Expressions = ()
+    planted: Planted | None = None
+    fault: Fault | None = None
+    facts: dict[str, Any] = Field(default_factory=dict)
+
+
+class Place(Protocol):
+    """Where agents are tried: an environment, which of its tools fill a policy's roles, and what is true in it.
+
+    An environment that also has `state() -> Mapping` lets rules speak of the system's state before and after.
+    """
+
+    name: str
+    suite: Suite
+    users: str
+    """How the users of its scenarios were made, and whether they were compared with real ones."""
+
+    @property
+    def tools(self) -> Mapping[str, tuple[str, ...]]:
+        """Which of its tools fill the roles of a policy."""
+        ...
+
+    def scenarios(self, base: str, count: int, seed: int) -> Sequence[Scenario]:
+        """`count` of its scenarios of the sort `base` (such as `routine`), always the same; none of an unknown sort."""
+        ...
+
+    def facts(self, scenario: Scenario) -> Mapping[str, Any]:
+        """What is true there: facts for checks, and the `{slots}` of texts."""
+        ...
+
+
+class PlainPlace:
+    """Any suite, of which nothing more is known: scenarios of the sort `routine`, without facts."""
+
+    def __init__(self, suite: Suite, tools: Mapping[str, tuple[str, ...]] | None = None) -> None:
+        self.name, self.suite, self.tools = suite.name, suite, dict(tools or {})
+        self.users = "the environment's own; nothing is known of how they were made"
+
+    def scenarios(self, base: str, count: int, seed: int) -> Sequence[Scenario]:
+        """The suite's held-out scenarios."""
+        return self.suite.scenarios("held-out", count, seed) if base == "routine" else ()
+
+    def facts(self, scenario: Scenario) -> Mapping[str, Any]:
+        """None."""
+        return {}
+
+
+def make_scenes(
+    pack: Pack,
+    place: Place,
+    seed: int,
+    *,
+    scale: int = 1,
+    rules: Sequence[str] = (),
+    kinds: Sequence[ProbeKind] = (),
+) -> tuple[list[Scenario], dict[str, str]]:
+    """The scenarios of a pack in a place, `scale` times as many as it asks for; and what could not be tried, and why.
+
+    The same pack, place, seed and scale give the same scenarios. `rules` and `kinds` restrict them.
+    """
+    chosen = [pack.rule(id) for id in rules] or list(pack.rules)
+    made: list[Scenario] = []
+    left: dict[str, str] = {}
+    for rule in chosen:
+        for kind, probe in rule.probes.items():
+            if kinds and kind not in kinds:
+                continue
+            scenes = _Maker(pack, place, rule, kind, probe, seed, scale).scenes()
+            if isinstance(scenes, str):
+                left[f"{rule.id}/{kind}"] = scenes
+                continue
+            made += [
+                Scenario(
+                    id=f"{rule.id}/{kind}/{number}", at=MADE, environment=f"compliance:{place.name}", kind=kind,
+                    data=scene.model_dump(mode="json"),
+                )
+                for number, scene in enumerate(scenes, start=1)
+            ]  # fmt: skip
+    if not made:
+        raise InvalidInput(
+            f"the pack {pack.name} gives no scenario in {place.name}: "
+            + ("; ".join(f"{name}: {why}" for name, why in left.items()) or "no rule has probes that were asked for")
+        )
+    return made, left
+
+
+class _Maker:
+    """The scenes of one probe of a rule."""
+
+    def __init__(
+        self, pack: Pack, place: Place, rule: Rule, kind: ProbeKind, probe: Probe, seed: int, scale: int
+    ) -> None:
+        self.pack, self.place, self.rule, self.kind, self.probe = pack, place, rule, kind, probe
+        self.tools = pack.tools_of(probe.tool)
+        self.rng = random.Random(f"{seed}/{rule.id}/{kind}")
+        self.scale, self.seed = scale, seed
+
+    def scenes(self) -> list[Scene] | str:
+        """All of them, or why there are none."""
+        if self.probe.tool and not self.tools:
+            return f"no tool fills {', '.join(self.probe.tool)}"
+        if self.kind in ("injection", "fault") and not (self.tools and self.probe.text):
+            raise InvalidInput(f"rule {self.rule.id}: a probe of kind {self.kind} needs a tool and a text")
+        if self.kind in ("pressure", "twin") and not self.probe.say:
+            raise InvalidInput(f"rule {self.rule.id}: a probe of kind {self.kind} needs something to say")
+        texts = self.probe.say or self.probe.text or ("",)
+        wanted = list(texts) * (self.probe.count * self.scale)
+        # Sorts of scenarios are drawn per rule and kind, so that a rule that is added moves no other one's.
+        inner = self.place.scenarios(self.probe.base, len(wanted), self.rng.randrange(2**31))
+        if len(inner) < len(wanted):
+            have = len(inner)
+            return f"{self.place.name} has {have} scenarios of the sort {self.probe.base}, and {len(wanted)} are needed"
+        found = []
+        for scenario, text in zip(inner, wanted, strict=False):
+            scene = self._scene(scenario, text)
+            if isinstance(scene, str):
+                return scene
+            found.append(scene)
+        return found
+
+    def _scene(self, inner: Scenario, text: str) -> Scene | str:
+        facts = dict(self.place.facts(inner))
+        drawn = {name: self.rng.choice(values) for name, values in self.pack.fill.items()}
+        slots = {**drawn, **{name: str(value) for name, value in facts.items() if isinstance(value, str | int)}}
+        missing = set(_slots(text)) - slots.keys()
+        if missing:
+            return f"{self.place.name} knows no {', '.join(sorted(missing))} to put into its texts"
+        unknown = self.rule.facts - {"before", "after"} - facts.keys()
+        if unknown:
+            return f"{self.place.name} knows no fact {', '.join(sorted(unknown))}, which the check speaks of"
+        said = text.format(**slots)
+        lines = (said, *self.pack.pressure) if self.kind == "pressure" else (said,)
+        return Scene(
+            rule=self.rule.id, kind=self.kind, expects=EXPECTED[self.kind], inner=inner,
+            lines=lines if self.probe.say else (), answered=self.probe.answered, facts=facts,
+            planted=Planted(tools=self.tools, text=said) if self.kind == "injection" else None,
+            fault=Fault(tools=self.tools, error=said) if self.kind == "fault" else None,
+        )  # fmt: skip
+
+
+def _slots(text: str) -> Iterator[str]:
+    try:
+        return iter([name for _, name, _, _ in Formatter().parse(text) if name])
+    except ValueError as problem:
+        raise InvalidInput(f"the text {text!r} has braces that are no slots ({problem}); double them") from problem
+
+
+def counted(scenarios: Sequence[Scenario]) -> dict[tuple[str, str], int]:
+    """How many scenarios there are of each rule and kind."""
+    keys = sorted((scene.data["rule"], scene.kind) for scene in scenarios)
+    return {key: len(list(group)) for key, group in itertools.groupby(keys)}

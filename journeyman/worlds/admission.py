@@ -1,0 +1,110 @@
+"""Which twins are admitted: those that replay held-out calls, answer and changes, at least 99 times in 100."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from journeyman.errors import InvalidInput
+from journeyman.statistics.intervals import proportion
+from journeyman.worlds.expressions import Unknown, same
+from journeyman.worlds.state import Change, applied, drawn, leaf_changes
+from journeyman.worlds.transitions import Transition
+
+Fold = tuple[list[Transition], list[Transition]]
+"""Calls to learn from, and calls to be judged on."""
+LEAST_REPLAYED = 0.99
+_FEWEST_HELD_OUT = 5
+_FEWEST_WITNESSES = 3
+_MOST_NAMED = 5
+
+
+@dataclass(frozen=True)
+class Admission:
+    """How a twin did on calls that it was not made from.
+
+    `answered` of `held_out` calls it had an answer to, `right` of those were the recorded one. `low` is the lower end
+    of the 95% interval of right among answered. `wrong` names some that it got wrong.
+    """
+
+    tool: str
+    held_out: int
+    answered: int
+    right: int
+    low: float
+    admitted: bool
+    reason: str
+    wrong: tuple[str, ...] = ()
+
+    @property
+    def trust(self) -> float:
+        """The share of answered calls that it replayed, one more counted as wrong: few calls earn little trust."""
+        return self.right / (self.answered + 1)
+
+
+def admit(trials: Sequence[tuple[Any, Sequence[Transition]]], tool: str) -> Admission:
+    """Judge a tool's twin: each trial is a program and calls that it was not made from.
+
+    A program written by hand has one trial. One found in traces has several: as many programs, each made without the
+    sessions that it is tried on (cross-validation); the program that is admitted is made from all of them.
+    """
+    found = [_tried(twin, call) for twin, calls in trials for call in calls]
+    answered = [(right, call) for right, call in found if right is not None]
+    right = sum(is_right for is_right, _ in answered)
+    wrong = tuple(call.name for is_right, call in answered if not is_right)[:_MOST_NAMED]
+    low = proportion(right, len(answered)).low if answered else 0.0
+    reason = ""
+    witnesses = len({_group(call) for _, call in answered})
+    if len(answered) < _FEWEST_HELD_OUT or witnesses < _FEWEST_WITNESSES:
+        reason = (
+            f"answers {len(answered)} held-out calls of {witnesses} sessions that began differently; "
+            f"{_FEWEST_HELD_OUT} of {_FEWEST_WITNESSES} are needed to judge it"
+        )
+    elif right < LEAST_REPLAYED * len(answered):
+        reason = f"replays {right} of the {len(answered)} held-out calls that it answers; 99% are needed"
+    return Admission(tool, len(found), len(answered), right, low, not reason, reason, wrong)
+
+
+def is_right(observation: Any, changes: Sequence[Change], error: str | None, call: Transition) -> bool:
+    """Whether a proposal is what really happened: answer, kind of error and state."""
+    try:
+        after = applied(call.before or {}, changes)
+    except InvalidInput:
+        return False
+    return same(observation, call.observation) and error == call.error and not leaf_changes(after, call.after)
+
+
+def folds_of(
+    transitions: Sequence[Transition], folds: int, seed: int
+) -> list[tuple[list[Transition], list[Transition]]]:
+    """`folds` ways to divide the calls into those to learn from and those to be judged on; no family is in both."""
+    place = {_group(each): drawn(seed, "fold", _group(each)) % folds for each in transitions}
+    return [
+        (
+            [each for each in transitions if place[_group(each)] != fold],
+            [each for each in transitions if place[_group(each)] == fold],
+        )
+        for fold in range(folds)
+    ]
+
+
+def _group(call: Transition) -> str:
+    return call.family or call.session
+
+
+def _tried(twin: Any, call: Transition) -> tuple[bool | None, Transition]:
+    """Whether the twin replayed a call; None when it had no answer."""
+    try:
+        observation, changes, error = twin.run(call.arguments, call.before)
+    except Unknown:
+        return None, call
+    except InvalidInput:
+        return False, call
+    return is_right(observation, changes, error, call), call
+
+
+def by_tool(transitions: Sequence[Transition]) -> Mapping[str, list[Transition]]:
+    """The calls of each tool, in order."""
+    found: dict[str, list[Transition]] = {}
+    for each in transitions:
+        found.setdefault(each.tool, []).append(each)
+    return found

@@ -1,0 +1,173 @@
+"""When a tool does one thing and when another: a small decision tree over conditions on the arguments and the state."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from journeyman.worlds.explain import Index, generalised
+from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, holds
+from journeyman.worlds.state import leaves
+
+_MOST_CONDITIONS = 260
+_DEEPEST = 5
+_PURE = 0.98
+_FEW_VALUES = 6
+_SAMPLES = 8
+_OF_EACH = 2
+_CONTAINER_DEPTH = 5
+
+Leaf = tuple[tuple[Expression, ...], int | None, int]
+"""Guards, which outcome they lead to (None: it cannot be told), and how many calls say so."""
+
+
+def decide(scenes: Sequence[Scene], outcomes: Sequence[int]) -> list[Leaf]:
+    """Guards for each outcome. `outcomes` numbers what came of each scene; leaves that stay mixed lead to None."""
+    if len(set(outcomes)) == 1:
+        return [((), outcomes[0], len(outcomes))]
+    asked = _distinct(conditions(scenes, outcomes))
+    table = [[holds(condition, scene) for condition in asked] for scene in scenes]
+    return list(_grown(list(range(len(scenes))), table, outcomes, asked, ()))
+
+
+def _grown(
+    rows: list[int],
+    table: Sequence[Sequence[bool]],
+    outcomes: Sequence[int],
+    asked: Sequence[Expression],
+    path: tuple[Expression, ...],
+) -> Iterator[Leaf]:
+    counts = Counter(outcomes[row] for row in rows)
+    outcome, most = counts.most_common(1)[0]
+    if most >= _PURE * len(rows):
+        yield path, outcome, len(rows)
+        return
+    column = _best(rows, table, outcomes, len(asked)) if len(path) < _DEEPEST else None
+    if column is None:
+        yield path, None, len(rows)
+        return
+    yes, no = [row for row in rows if table[row][column]], [row for row in rows if not table[row][column]]
+    yield from _grown(yes, table, outcomes, asked, (*path, asked[column]))
+    yield from _grown(no, table, outcomes, asked, (*path, ["not", asked[column]]))
+
+
+def _best(rows: Sequence[int], table: Sequence[Sequence[bool]], outcomes: Sequence[int], width: int) -> int | None:
+    """The condition after which outcomes are least mixed (Gini); the first of equal ones, as simple ones come first."""
+    whole = Counter(outcomes[row] for row in rows)
+    best, least = None, _mixed(whole, len(rows)) - 1e-9
+    for column in range(width):
+        yes = Counter(outcomes[row] for row in rows if table[row][column])
+        count = sum(yes.values())
+        if not 0 < count < len(rows):
+            continue
+        mixed = _mixed(yes, count) + _mixed(whole - yes, len(rows) - count)
+        if mixed < least - 1e-9:
+            best, least = column, mixed
+    return best
+
+
+def _mixed(counts: Counter[int], total: int) -> float:
+    return total - sum(count * count for count in counts.values()) / total
+
+
+def conditions(scenes: Sequence[Scene], outcomes: Sequence[int]) -> Iterator[Expression]:
+    """Conditions that may tell outcomes apart, simple ones first."""
+    names = list(dict.fromkeys(name for scene in scenes for name in scene.arguments))
+    samples = _samples(scenes, outcomes)
+    paths = _paths(samples)
+    yield from _of_arguments(scenes, names)
+    for path in paths:
+        for name in names:
+            yield ["has", path, ["arg", name]]
+    for path in paths:
+        yield ["true", ["cell", path]]
+    for path, values in _scalars(samples, paths):
+        cell: Expression = ["cell", path]
+        if len(values) <= _FEW_VALUES:
+            yield from (["is", cell, value] for value in values if isinstance(value, str))
+        numbers = sorted(value for value in values if _is_number(value))
+        if numbers:
+            yield from _compared(cell, names)
+            yield from (["less", cell, ["const", value]] for value in numbers[:_FEW_VALUES])
+            yield ["less", cell, ["const", 0]]
+        yield from (["same", ["arg", name], cell] for name in names)
+
+
+def _samples(scenes: Sequence[Scene], outcomes: Sequence[int]) -> list[Scene]:
+    """Some of every outcome, and some spread over all."""
+    places = [len(scenes) * n // _SAMPLES for n in range(min(_SAMPLES, len(scenes)))]
+    counts: Counter[int] = Counter()
+    for place, outcome in enumerate(outcomes):
+        counts[outcome] += 1
+        if counts[outcome] <= _OF_EACH and len(places) < 3 * _SAMPLES:
+            places.append(place)
+    return [scenes[place] for place in dict.fromkeys(places)]
+
+
+def _of_arguments(scenes: Sequence[Scene], names: Sequence[str]) -> Iterator[Expression]:
+    for name in names:
+        given = [scene.arguments[name] for scene in scenes if name in scene.arguments]
+        if len(given) < len(scenes):
+            yield ["given", name]
+        yield ["true", ["arg", name]]
+        plain = list(dict.fromkeys(value for value in given if isinstance(value, str | int | float)))
+        if any(_is_number(value) for value in plain):
+            yield ["less", ["arg", name], ["const", 0]]
+            yield ["less", ["const", 0], ["arg", name]]
+            numbers = sorted(value for value in plain if _is_number(value))
+            for value in numbers[:: max(1, len(numbers) // _FEW_VALUES)]:
+                yield ["less", ["arg", name], ["const", value]]
+                yield ["less", ["const", value], ["arg", name]]
+        if len(plain) <= 2 * _FEW_VALUES:
+            yield from (["is", ["arg", name], value] for value in plain)
+        if any(isinstance(value, str) and "/" in value for value in plain):
+            yield ["contains", ["arg", name], "/"]
+
+
+def _compared(cell: Expression, names: Sequence[str]) -> Iterator[Expression]:
+    for name in names:
+        yield ["less", cell, ["arg", name]]
+        yield ["less", ["arg", name], cell]
+    for place, one in enumerate(names):
+        for other in names[place + 1 :]:
+            yield ["less", cell, ["product", ["arg", one], ["arg", other]]]
+
+
+def _paths(samples: Sequence[Scene]) -> list[list[Any]]:
+    """Ways to containers: fixed ones near the top, and deeper ones that the call or another cell names."""
+    found: dict[str, list[Any]] = {}
+    for scene in samples:
+        index = Index(scene.before)
+        seen = {
+            path[:depth] for path, _ in leaves(scene.before) for depth in range(1, min(len(path), _CONTAINER_DEPTH) + 1)
+        }
+        for path in sorted(seen, key=lambda each: (len(each), str(each))):
+            for way in generalised(path, scene, index):
+                fixed = all(isinstance(part, str) for part in way)
+                if (fixed and len(way) <= 3) or any(isinstance(part, list) and part != ["last"] for part in way):
+                    found.setdefault(repr(way), way)
+    return sorted(found.values(), key=len)[:120]
+
+
+def _scalars(samples: Sequence[Scene], paths: Sequence[list[Any]]) -> list[tuple[list[Any], list[Any]]]:
+    """Cells at these ways that hold a scalar, with the values seen there."""
+    found: dict[str, tuple[list[Any], list[Any]]] = {}
+    for scene in samples:
+        for path in paths:
+            try:
+                value = evaluate(["cell", path], scene)
+            except Unknown:
+                continue
+            if isinstance(value, str | int | float) and not isinstance(value, bool):
+                values = found.setdefault(repr(path), (path, []))[1]
+                if value not in values:
+                    values.append(value)
+    return list(found.values())
+
+
+def _distinct(found: Iterator[Expression]) -> list[Expression]:
+    kept = {repr(each): each for each in found}
+    return list(kept.values())[:_MOST_CONDITIONS]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)

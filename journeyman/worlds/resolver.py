@@ -1,0 +1,150 @@
+"""Who answers a call: a twin, else a recording, else the nearest calls, else nobody. No guess passes for a fact.
+
+Whatever a layer proposes is checked against the tool's schema, its footprint and the state before it is committed.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal, Protocol
+
+from journeyman.errors import InvalidInput
+from journeyman.worlds.expressions import Unknown
+from journeyman.worlds.footprints import Footprint
+from journeyman.worlds.nearest import Nearest
+from journeyman.worlds.replay import Recorded, Replay
+from journeyman.worlds.schemas import ToolShape, fits, is_valid
+from journeyman.worlds.state import Change, Path, State, applied, table_of
+
+_ONE_RECORDING = 0.5
+Layer = Literal["twin", "replay", "learned", "nearest", "abstain"]
+
+
+class Twin(Protocol):
+    """A small program that is a tool: a rule, or Python in a sandbox."""
+
+    @property
+    def tool(self) -> str:
+        """The tool's name."""
+        ...
+
+    def run(self, arguments: Mapping[str, Any], document: Any) -> tuple[Any, tuple[Change, ...], str | None]:
+        """Answer, changes and kind of error; Unknown where the twin does not know."""
+        ...
+
+
+class Learned(Protocol):
+    """A model that proposes an answer from the nearest calls, the slice of state and the schema; it never commits."""
+
+    def propose(
+        self, tool: str, arguments: Mapping[str, Any], state: State, shape: ToolShape, footprint: Footprint
+    ) -> Recorded | None:
+        """A proposal; None when it has none."""
+        ...
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the world says to a call, and why.
+
+    `confidence` is in [0, 1]; `evidence` names the calls or the twin behind it; `reads` and `writes` are the tables
+    that it depended on and changed. Of an abstention, `reason` says what was missing: the episode ends without a
+    reward.
+    """
+
+    observation: Any
+    source: Layer
+    confidence: float
+    changes: tuple[Change, ...] = ()
+    error: str | None = None
+    evidence: tuple[str, ...] = ()
+    reads: tuple[Path, ...] = ()
+    writes: tuple[Path, ...] = ()
+    reason: str = ""
+
+
+@dataclass
+class Resolver:
+    """The layers of a world, in order. `least` is the confidence below which a recording or a neighbour is not trusted.
+
+    `trust` is each twin's share of held-out calls that it replayed; `guesses` are rules that were not admitted and may
+    answer, below the recordings, with the little trust that they earned. `refused` counts proposals that a
+    check stopped.
+    """
+
+    shapes: Mapping[str, ToolShape]
+    footprints: Mapping[str, Footprint]
+    replay: Replay
+    nearest: Nearest
+    twins: Mapping[str, Twin] = field(default_factory=dict)
+    trust: Mapping[str, float] = field(default_factory=dict)
+    guesses: Mapping[str, Twin] = field(default_factory=dict)
+    learned: Learned | None = None
+    least: float = 0.5
+    refused: dict[str, int] = field(default_factory=dict)
+
+    def answer(self, tool: str, arguments: Mapping[str, Any], state: State) -> Answer:
+        """The answer of the first layer that knows one; it is not committed yet."""
+        shape = self.shapes.get(tool)
+        if shape is None:
+            return _abstain(f"no call to {tool} was ever seen")
+        if not fits(shape.arguments, dict(arguments)):
+            return _abstain(f"{tool} was never seen with arguments of this shape")
+        footprint = self.footprints.get(tool, Footprint())
+        for layer, found in self._proposals(tool, arguments, state, shape, footprint):
+            problem = self.problem(shape, footprint, state, found)
+            if problem:
+                self.refused[f"{layer}: {problem}"] = self.refused.get(f"{layer}: {problem}", 0) + 1
+                continue
+            writes = tuple(dict.fromkeys(table_of(change.path) for change in found.changes))
+            return Answer(
+                found.observation, layer, found.confidence, found.changes, found.error, found.evidence,
+                footprint.reads, writes,
+            )  # fmt: skip
+        return _abstain(f"nothing seen of {tool} is near enough to this call")
+
+    def problem(self, shape: ToolShape, footprint: Footprint, state: State, found: Recorded) -> str | None:
+        """Why a proposal must not be committed; None when it may."""
+        if not is_valid(shape, found.observation, found.error):
+            return "the answer does not fit the tool's schema"
+        outside = {table_of(change.path) for change in found.changes} - set(footprint.writes)
+        if outside:
+            return "it writes outside the tool's footprint"
+        try:
+            applied(state.document, found.changes)
+        except InvalidInput:
+            return "its changes do not fit the state"
+        return None
+
+    def _proposals(
+        self, tool: str, arguments: Mapping[str, Any], state: State, shape: ToolShape, footprint: Footprint
+    ) -> Iterator[tuple[Layer, Recorded]]:
+        """The layers' proposals, each asked only when those before it had none that held."""
+        said = self._run(self.twins.get(tool), arguments, state)
+        if said is not None:
+            yield "twin", said
+        recorded = self.replay.answer(tool, arguments, state)
+        if recorded is not None and recorded.confidence >= min(self.least, _ONE_RECORDING):
+            yield "replay", recorded
+        if self.learned is not None:
+            proposed = self.learned.propose(tool, arguments, state, shape, footprint)
+            if proposed is not None and proposed.confidence >= self.least:
+                yield "learned", proposed
+        guessed = self._run(self.guesses.get(tool), arguments, state)
+        if guessed is not None and guessed.confidence >= self.least:
+            yield "learned", guessed
+        near = self.nearest.answer(tool, arguments, state)
+        if near is not None and near.confidence >= self.least:
+            yield "nearest", near
+
+    def _run(self, twin: Twin | None, arguments: Mapping[str, Any], state: State) -> Recorded | None:
+        if twin is None:
+            return None
+        try:
+            observation, changes, error = twin.run(arguments, state.document)
+        except (Unknown, InvalidInput):
+            return None
+        return Recorded(observation, changes, error, self.trust.get(twin.tool, 0.0), (f"program of {twin.tool}",))
+
+
+def _abstain(reason: str) -> Answer:
+    return Answer(None, "abstain", 0.0, reason=reason)

@@ -1,0 +1,141 @@
+"""What a tool takes and tells, inferred from its calls: JSON Schema, as far as shapes go."""
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from journeyman.worlds.transitions import Transition
+
+Schema = dict[str, Any]
+_MOST_NAMES = 12
+"""An object with more different keys than this, most of them rare, is a map: its keys are data."""
+_FEW_ON_EITHER_SIDE = 3
+
+
+@dataclass(frozen=True)
+class ToolShape:
+    """One tool: the schemas of its arguments, of its results and of its errors, and how often it was seen.
+
+    A schema is None where no result, or no error, was seen. `errors` counts by kind. `changed_at` is where a tool's
+    results took another shape for good, in the order of its calls: what was before is another tool's, so to speak, and
+    the schema is that of the calls after it.
+    """
+
+    arguments: Schema
+    result: Schema | None
+    error_result: Schema | None
+    calls: int
+    errors: Mapping[str, int]
+    changed_at: str | None = None
+
+
+def infer(values: Sequence[Any]) -> Schema:
+    """A schema that all of `values` fit, no wider than their shapes need."""
+    types = sorted({_type(value) for value in values})
+    if "integer" in types and "number" in types:
+        types.remove("integer")
+    found: Schema = {"type": types[0] if len(types) == 1 else types}
+    objects = [value for value in values if isinstance(value, Mapping)]
+    items = [item for value in values if isinstance(value, list) for item in value]
+    if objects:
+        found |= _object(objects)
+    if items:
+        found["items"] = infer(items)
+    return found
+
+
+def fits(schema: Schema, value: Any) -> bool:
+    """Whether a value has the shape that a schema of `infer` says."""
+    types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
+    kind = _type(value)
+    if kind not in types and not (kind == "integer" and "number" in types):
+        return False
+    if isinstance(value, Mapping):
+        properties = schema.get("properties", {})
+        rest = schema.get("additionalProperties", False)
+        if not set(schema.get("required", ())) <= value.keys():
+            return False
+        return all(
+            fits(properties[key], inner) if key in properties else bool(rest) and fits(rest, inner)
+            for key, inner in value.items()
+        )
+    if isinstance(value, list):
+        return not value or ("items" in schema and all(fits(schema["items"], item) for item in value))
+    return True
+
+
+def is_valid(shape: ToolShape, observation: Any, error: str | None) -> bool:
+    """Whether a result, or an error, looks as those of the tool did; a kind of result never seen does not."""
+    schema = shape.result if error is None else shape.error_result
+    return schema is not None and fits(schema, observation)
+
+
+def shapes(transitions: Sequence[Transition]) -> dict[str, ToolShape]:
+    """The shape of every tool that was called."""
+    by_tool: dict[str, list[Transition]] = {}
+    for each in transitions:
+        by_tool.setdefault(each.tool, []).append(each)
+    return {tool: _shape(calls) for tool, calls in sorted(by_tool.items())}
+
+
+def after_change(transitions: Sequence[Transition]) -> list[Transition]:
+    """The calls from each tool's last change of shape on: those that say how the tool is now."""
+    by_tool: dict[str, list[Transition]] = {}
+    for each in transitions:
+        by_tool.setdefault(each.tool, []).append(each)
+    old = {id(each) for calls in by_tool.values() for each in calls[: _change(calls) or 0]}
+    return [each for each in transitions if id(each) not in old]
+
+
+def _shape(calls: Sequence[Transition]) -> ToolShape:
+    cut = _change(calls)
+    now = calls[cut or 0 :]
+    return ToolShape(
+        arguments=infer([dict(each.arguments) for each in now]),
+        result=_of_results([each for each in now if each.error is None]),
+        error_result=_of_results([each for each in now if each.error is not None]),
+        calls=len(calls),
+        errors=dict(Counter(each.error for each in calls if each.error is not None)),
+        changed_at=None if cut is None else calls[cut].name,
+    )
+
+
+def _of_results(calls: Sequence[Transition]) -> Schema | None:
+    return infer([each.observation for each in calls]) if calls else None
+
+
+def _change(calls: Sequence[Transition]) -> int | None:
+    """Where results begin to have other keys for good, with enough calls on either side to say so."""
+    keyed = [
+        (place, frozenset(each.observation))
+        for place, each in enumerate(calls)
+        if each.error is None and isinstance(each.observation, Mapping)
+    ]
+    for cut in range(_FEW_ON_EITHER_SIDE, len(keyed) - _FEW_ON_EITHER_SIDE + 1):
+        before, after = {keys for _, keys in keyed[:cut]}, {keys for _, keys in keyed[cut:]}
+        if len(before) == 1 and len(after) == 1 and before != after:
+            return keyed[cut][0]
+    return None
+
+
+def _object(objects: Sequence[Mapping[str, Any]]) -> Schema:
+    counts = Counter(key for each in objects for key in each)
+    if len(counts) > _MOST_NAMES and max(counts.values()) <= max(1, len(objects) // 2):
+        return {"additionalProperties": infer([inner for each in objects for inner in each.values()])}
+    return {
+        "properties": {key: infer([each[key] for each in objects if key in each]) for key in sorted(counts)},
+        "required": sorted(key for key, count in counts.items() if count == len(objects)),
+    }
+
+
+def _type(value: Any) -> str:
+    for kind, name in (
+        (bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (Mapping, "object"), (list, "array"),
+    ):  # fmt: skip
+        if isinstance(value, kind):
+            return name
+    if value is None:
+        return "null"
+    raise TypeError(f"{json.dumps(value, default=repr)} is no JSON")

@@ -1,0 +1,85 @@
+"""From conversations to transitions: what is taken, what is left out and named, what is redacted."""
+
+import json
+
+from journeyman.records import Choice, Exchange, Message, Trajectory
+from journeyman.records.message import FunctionCall, ToolCall, assistant, call, tool_result, user
+from journeyman.worlds.transitions import contradictions, error_kind, from_exchanges, from_trajectories
+
+
+def conversation(*messages: Message, session: str = "s1") -> Trajectory:
+    return Trajectory(scenario_id="x", model="m", session=session, messages=messages)
+
+
+def test_calls_and_their_results_become_transitions():
+    traces = from_trajectories([
+        conversation(
+            user("hello"), call("c1", "balance", account="A17"), tool_result("c1", '{"euros": "12.50"}'),
+            call("c2", "balance", account="A99"), tool_result("c2", '{"error": "unknown account A99"}'),
+            assistant("done"),
+        )
+    ])  # fmt: skip
+    first, second = traces.transitions
+    assert (first.tool, first.arguments, first.observation, first.error) == (
+        "balance", {"account": "A17"}, {"euros": "12.50"}, None
+    )  # fmt: skip
+    assert second.error == "unknown account {account}"
+    assert second.name == "s1#1"
+
+
+def test_a_call_without_a_result_and_arguments_that_are_no_json_are_named():
+    broken = Message(
+        role="assistant", tool_calls=(ToolCall(id="c2", function=FunctionCall(name="pay", arguments="{not json")),)
+    )
+    traces = from_trajectories([conversation(call("c1", "pay", cents=5), broken, tool_result("c2", "{}"))])
+    assert traces.transitions == []
+    assert traces.left_out == {"calls without a result": 1, "arguments that are no JSON object": 1}
+    assert traces.named["calls without a result"] == ["s1#0 pay"]
+
+
+def test_secrets_are_redacted_before_anything_is_built():
+    secret = "sk-proj-" + "a1B2c3D4" * 6
+    traces = from_trajectories([
+        conversation(call("c1", "login", key=secret), tool_result("c1", json.dumps({"mail": "ada@example.com"})))
+    ])  # fmt: skip
+    (found,) = traces.transitions
+    assert secret not in json.dumps([dict(found.arguments), found.observation])
+    assert "ada@example.com" not in json.dumps(found.observation)
+    assert traces.redacted["secret"] == 1
+    assert traces.redacted["email"] == 1
+
+
+def test_an_answer_that_contradicts_the_one_before_is_named():
+    def read(id: str, value: int) -> tuple[Message, Message]:
+        return call(id, "stock", item="lamp"), tool_result(id, json.dumps({"stock": value}))
+
+    traces = from_trajectories([
+        conversation(*read("a", 3), *read("b", 3), *read("c", 3), *read("d", 3), *read("e", 9))
+    ])  # fmt: skip
+    assert traces.named["answers that contradict the one before"] == ["s1#4 stock"]
+    ticking = from_trajectories([conversation(*read("a", 1), *read("b", 2), *read("c", 3))])
+    assert contradictions(ticking.transitions) == []
+
+
+def test_captured_calls_count_once_however_many_branches_share_them():
+    opening = (user("hello"),)
+    asked = call("c1", "stock", item="lamp")
+    answered = (*opening, asked, tool_result("c1", '{"stock": 3}'))
+    first = Exchange(model="m", state="complete", messages=opening, choices=(Choice(message=asked),), session="s")
+    later = [
+        Exchange(
+            model="m", state="complete", messages=answered, choices=(Choice(message=assistant(said)),), session="s"
+        )
+        for said in ("three", "3")
+    ]
+    traces = from_exchanges([first, *later])
+    assert [each.tool for each in traces.transitions] == ["stock"]
+
+
+def test_one_kind_of_error_has_one_name():
+    assert error_kind({"error": "Order with ID 17 not found. There is: [1, 2]"}) == error_kind(
+        {"error": "Order with ID 23 not found. There is: [9]"}
+    )
+    assert error_kind("Error during execution: no such thing") is not None
+    assert error_kind({"error": ""}) is None
+    assert error_kind({"ok": True}) is None

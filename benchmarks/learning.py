@@ -1,8 +1,12 @@
 """Does reinforcement learning learn, on a real model, before one's eyes? Every number over seeds, with its interval.
 
-python benchmarks/learning.py                      every task, 5 seeds each: hours
-python benchmarks/learning.py --only price         one of them; the rows of the others stay as they were measured
+python benchmarks/learning.py                      everything: hours
+python benchmarks/learning.py --only price         one part; the rows of the others stay as they were measured
 python benchmarks/learning.py --seeds 1 --quick    a first look: 2 steps; not kept
+
+Tasks are learned from their reward, over 5 seeds. The other parts, each also in miniature (a tiny model, 8 seeds, half
+a CPU-minute each): `ruler` pays by RULER over a judge that sees the truth through noise; `ppo` has one attempt at each
+scenario, where nothing can be compared.
 
 Each seed is one `journeyman train rl` in a home and a process of its own. Held-out scenarios are never among those of
 training; they are attempted four times at temperature 1 and once greedily, before and after. Results are written after
@@ -11,78 +15,52 @@ each seed, so that a run that is cut short leaves what it found.
 
 import argparse
 import json
-import os
-import resource
-import subprocess
-import sys
-import tempfile
-import time
-from contextlib import closing
-from pathlib import Path
 from statistics import mean
 from typing import Any
 
+from learning_parts.parts import PARTS
+from learning_parts.runs import learn
 from learning_parts.tasks import TASKS, Bar, LearningTask
 from record import RESULTS, Row, row, write_results
 
-from journeyman.config import Settings
-from journeyman.demos.rl import BASE
-from journeyman.records import Point
 from journeyman.statistics.intervals import clustered_mean
-from journeyman.store.sql import open_store
-
-MODELS = Settings().models
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", help=f"tasks, separated by commas: {', '.join(TASKS)}")
-    parser.add_argument("--seeds", type=int, default=5)
+    every = [*TASKS, *PARTS]
+    parser.add_argument("--only", help=f"what, separated by commas: {', '.join(every)}")
+    parser.add_argument("--seeds", type=int, help="5, in miniature 8, 3 of other parts")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="2 steps; not kept")
     options = parser.parse_args()
-    names = options.only.split(",") if options.only else list(TASKS)
-    if unknown := set(names) - set(TASKS):
-        parser.error(f"--only: there is no task {', '.join(sorted(unknown))}; there are: {', '.join(TASKS)}")
+    names = options.only.split(",") if options.only else every
+    if unknown := set(names) - set(every):
+        parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
     for name in names:
+        if name in PARTS:
+            part = PARTS[name]
+            for rows in part.rows(options.seeds or part.seeds, options.threads, kept(), quick=options.quick):
+                write(part.called, rows, quick=options.quick)
+            continue
         task, found = TASKS[name], list[dict[str, Any]]()
-        for seed in range(options.seeds):
-            found.append(learn(task, seed, options.threads, quick=options.quick))
+        for seed in range(options.seeds or 5):
+            found.append(learn(task, seed, options.threads, quick=options.quick)[0])
             print(f"{task.called}, seed {seed}: {json.dumps(found[-1])}", flush=True)
-            rows = rows_of(task, found, options.threads)
-            write_results("learning", rows if options.quick else in_place(task, rows), 0, quick=options.quick)
+            write(task.called, rows_of(task, found, options.threads), quick=options.quick)
 
 
-def in_place(task: LearningTask, rows: list[Row]) -> list[Row]:
-    """All rows that are kept, those of this task replaced."""
+def write(called: str, rows: list[Row], *, quick: bool) -> None:
+    """Keep all rows that are there, those of what is called so replaced."""
+    others = [each for each in kept() if not each["what"].startswith((f"{called}:", f"{called},"))]
+    write_results("learning", rows if quick else others + rows, 0, quick=quick)
+
+
+def kept() -> list[Row]:
+    """The rows that are there already."""
     path = RESULTS / "learning.json"
-    kept: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return [each for each in kept if not each["what"].startswith((f"{task.called}:", f"{task.called},"))] + rows
-
-
-def learn(task: LearningTask, seed: int, threads: int, *, quick: bool) -> dict[str, Any]:
-    """One run of the task's training: what held-out scenarios earned before and after, and what it cost."""
-    with tempfile.TemporaryDirectory() as folder:
-        environment = {**os.environ, "JOURNEYMAN_HOME": folder, "JOURNEYMAN_MODELS": str(MODELS)}
-        environment["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")])
-        command = [sys.executable, "-m", "journeyman", "train", "rl", task.suite, "--base", BASE, "--name", "learner"]
-        command += ["--seed", str(seed), "--threads", str(threads), *task.arguments]
-        command += ["--steps", "2"] if quick else []
-        started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
-        ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        if ended.returncode != 0:
-            raise RuntimeError(f"{' '.join(command)} ended with status {ended.returncode}:\n{ended.stdout[-3000:]}")
-        after, seconds = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic() - started
-        with closing(open_store(Settings(home=Path(folder)))) as store:
-            points = sorted(store.find(Point), key=lambda point: point.step)
-    measured = [point.values for point in points if "held-out reward" in point.values]
-    return {
-        "steps": points[-1].step, "before": measured[0]["held-out reward"], "after": measured[-1]["held-out reward"],
-        "greedy before": measured[0]["held-out greedy"], "greedy after": measured[-1]["held-out greedy"],
-        "cpu": after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, "wall": seconds,
-        "gap": max(point.values.get("sampler gap", 0.0) for point in points),
-        "curve": [round(point.values["reward"], 3) for point in points if "reward" in point.values],
-    }  # fmt: skip
+    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return found
 
 
 def rows_of(task: LearningTask, found: list[dict[str, Any]], threads: int) -> list[Row]:

@@ -50,6 +50,11 @@ class _SftByDefault(TyperGroup):
 app = typer.Typer(cls=_SftByDefault, help="Train adapters, and look at the runs.", no_args_is_help=True)
 
 BASE = "smollm2-135m"
+Base = Annotated[str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")]
+Resume = Annotated[
+    str | None, typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last.")
+]
+Threads = Annotated[int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")]
 INTERRUPTED = 130
 """Exit code of a command that Ctrl-C ended, as shells count it."""
 SHORT_ID = 8
@@ -97,17 +102,10 @@ def _command(kind: RunKind, summary: str) -> None:
         dataset: Annotated[
             str | None, typer.Argument(help="A dataset's name (its newest version), or name@version.")
         ] = None,
-        base: Annotated[
-            str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")
-        ] = None,
+        base: Base = None,
         name: Annotated[str | None, typer.Option(help="What to call the adapter (the dataset's name).")] = None,
-        resume: Annotated[
-            str | None,
-            typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last."),
-        ] = None,
-        threads: Annotated[
-            int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")
-        ] = None,
+        resume: Resume = None,
+        threads: Threads = None,
         dry_run: Annotated[
             bool, typer.Option("--dry-run", help="Show what would be trained, with the mask coloured; start nothing.")
         ] = False,

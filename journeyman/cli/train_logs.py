@@ -6,8 +6,19 @@ from typing import Annotated, Any
 import typer
 from pydantic import ValidationError
 
-from journeyman.cli.train import BASE, INTERRUPTED, app, explain, refuse_beside_resume, short_id, with_tuning
-from journeyman.cli.train_rl import algorithm_of, step_lines
+from journeyman.cli.train import (
+    BASE,
+    INTERRUPTED,
+    Base,
+    Resume,
+    Threads,
+    app,
+    explain,
+    refuse_beside_resume,
+    short_id,
+    with_tuning,
+)
+from journeyman.cli.train_rl import Changes, algorithm_of, step_lines
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput
 from journeyman.records import Run
@@ -24,21 +35,14 @@ def train_logs(
     feedback: Annotated[
         str | None, typer.Argument(help="The feedback whose values are the rewards, such as success.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")] = None,
+    base: Base = None,
     name: Annotated[str | None, typer.Option(help="What to call the adapter (logs).")] = None,
     algorithm: Annotated[
         str | None, typer.Option(help=f"One of {', '.join(ALGORITHMS)} (ppo, ratios from the engine's probabilities).")
     ] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a term of the algorithm.")
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")
-    ] = None,
+    change: Changes = None,
+    resume: Resume = None,
+    threads: Threads = None,
     **tuning: Any,
 ) -> None:
     """Learn from captured conversations whose tokens and log-probabilities are known, and that got feedback."""

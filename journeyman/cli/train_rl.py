@@ -10,7 +10,18 @@ from rich.console import Console
 from rich.text import Text
 
 from journeyman.cli.dry_run import decoded_pieces
-from journeyman.cli.train import BASE, INTERRUPTED, app, explain, refuse_beside_resume, short_id, with_tuning
+from journeyman.cli.train import (
+    BASE,
+    INTERRUPTED,
+    Base,
+    Resume,
+    Threads,
+    app,
+    explain,
+    refuse_beside_resume,
+    short_id,
+    with_tuning,
+)
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
 from journeyman.errors import InvalidInput
@@ -26,24 +37,22 @@ if TYPE_CHECKING:
     from journeyman.training.reinforcement.step_report import RLStepReport
 
 
+Changes = Annotated[
+    list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a term of the algorithm.")
+]
+
+
 @with_tuning(RLConfig)
 def train_rl(
     suite: Annotated[
         str | None, typer.Argument(help="What to attempt: a suite's name, or module:attribute of your own.")
     ] = None,
-    base: Annotated[str | None, typer.Option(help=f"Base model: a pulled model's name, or a folder ({BASE}).")] = None,
+    base: Base = None,
     name: Annotated[str | None, typer.Option(help="What to call the adapter (the suite's name).")] = None,
     algorithm: Annotated[str | None, typer.Option(help=f"One of {', '.join(ALGORITHMS)} (cispo).")] = None,
-    change: Annotated[
-        list[str] | None, typer.Option("--set", metavar="FIELD=VALUE", help="Change a term of the algorithm.")
-    ] = None,
-    resume: Annotated[
-        str | None,
-        typer.Option(metavar="RUN", help="Go on with a run that was cut short: its id, a part of it, or last."),
-    ] = None,
-    threads: Annotated[
-        int | None, typer.Option(min=1, help="Threads to compute on; PyTorch's choice if absent.")
-    ] = None,
+    change: Changes = None,
+    resume: Resume = None,
+    threads: Threads = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Sample a first batch, say whether it would teach; train nothing.")
     ] = False,

@@ -36,6 +36,21 @@ class HeldEngine:
     ) -> None:
         await self._http.close()
 
+    @property
+    def url(self) -> str:
+        """Where the engine listens now, without `/v1`."""
+        return self._running.url
+
+    @property
+    def base(self) -> str:
+        """The base model's name."""
+        return self._running.name
+
+    @property
+    def ends_with_us(self) -> bool:
+        """Whether the engine was started here, and listens here alone."""
+        return self._running.ends_with_us
+
     def holds(self, name: str) -> bool:
         """Whether the engine, as it runs now, was given the adapter."""
         return self._held.get(name) == self._running.epoch
@@ -83,7 +98,7 @@ class HeldEngine:
         dialect = self._running.dialect
         dialect.check_request(sampling.wire())
         told = Sampling.model_validate(sampling.wire() | dialect.tells_tokens)
-        await self._ready(model)
+        await self.ready(model)
         try:
             return await self._reached().reply(model, messages, tools, told, session=session, tags=tags)
         except NotFound:
@@ -91,10 +106,11 @@ class HeldEngine:
                 raise
             # Somebody unloaded it behind our back, or the server was replaced by another one.
             self.forget(model)
-            await self._ready(model)
+            await self.ready(model)
             return await self._reached().reply(model, messages, tools, told, session=session, tags=tags)
 
-    async def _ready(self, name: str) -> None:
+    async def ready(self, name: str) -> None:
+        """Load an adapter that is wanted again, if the engine was started anew since."""
         if name in self._wanted and not self.holds(name):
             await self.load(name, self._wanted[name])
 

@@ -26,7 +26,7 @@ _BACKOFF_SECONDS = 0.25
 _LONGEST_BACKOFF = 30.0
 _GRACE_SECONDS = 60.0
 """A sleep may take so much longer on a machine that is busy."""
-_GATEWAY_TIMEOUT = 504
+_UNAVAILABLE, _GATEWAY_TIMEOUT = 503, 504
 
 
 def derived_seed(*parts: object) -> int:
@@ -193,15 +193,19 @@ class Episode:
 
     async def _reply(self, sampling: Sampling) -> Reply:
         """The model's, perhaps of a further try."""
-        player = self.player
-        for tried in range(player.limits.retries + 1):
+        limits, tried = self.player.limits, 0
+        back_by = time.monotonic() + limits.seconds_per_call
+        while True:
             try:
                 return await self._one_reply(sampling)
             except (UpstreamFailed, Overloaded) as problem:
-                if tried == player.limits.retries or problem.status == _GATEWAY_TIMEOUT:
+                # While an engine starts again, and says when it will be back, it is waited for: that is no try.
+                starts = problem.status == _UNAVAILABLE and problem.retry_after is not None
+                counts = not starts or not limits.retries or time.monotonic() > back_by
+                if (counts and tried == limits.retries) or problem.status == _GATEWAY_TIMEOUT:
                     raise
                 await self._pause(problem, tried)
-        raise AssertionError("the last try returns or raises")
+                tried += counts
 
     async def _pause(self, problem: UpstreamFailed | Overloaded, tried: int) -> None:
         self.player.progress.retried += 1

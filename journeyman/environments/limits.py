@@ -12,7 +12,8 @@ class RolloutLimits(Frozen):
     what prompt and reply together may come to, looked at before each call: what does not fit ends the attempt with
     ContextTooLong. `max_sampled_tokens` bounds all replies of the attempt together: the last one is asked to be that
     much shorter, and when nothing is left the attempt ends as at `max_calls`, without an error. `retries` are further
-    tries of a call that the engine failed at, such as while it starts again; None of the tokens: no bound.
+    tries of a call that the engine failed at; unless there are none, one that starts again, and says when it will be
+    back (503), is waited for instead, up to `seconds_per_call`. None of the tokens: no bound.
     """
 
     max_calls: int = Field(32, ge=1)

@@ -1,11 +1,13 @@
 """One run of reinforcement learning: what is attempted, how often, and how an update is computed."""
 
-from typing import Self
+from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from journeyman.records.algorithm import ALGORITHMS, Algorithm, Critic
 from journeyman.records.run import PolicyConfig
+
+Tracker = Literal["wandb", "mlflow", "trackio"]
 
 
 class RLConfig(PolicyConfig):
@@ -31,6 +33,12 @@ class RLConfig(PolicyConfig):
     """Most turns of an attempt."""
     concurrency: int = Field(64, ge=1)
     """Attempts under way at a time."""
+    seconds_per_call: float = Field(600.0, gt=0)
+    """Seconds for a reply; an attempt that waits longer is lost, by name."""
+    seconds_per_step: float = Field(60.0, gt=0)
+    """Seconds for the environment's start, each step, and its close."""
+    seconds_per_episode: float = Field(3600.0, gt=0)
+    """Seconds for an attempt."""
     evaluate_every: int = Field(5, ge=0)
     """Steps between two measurements on held-out scenarios; 0 measures only before and after."""
     evaluate_scenarios: int = Field(24, ge=1)
@@ -43,6 +51,10 @@ class RLConfig(PolicyConfig):
     """A judge that never trains, `module:attribute`, which the reward is held against."""
     engine: str = "local"
     """Where attempts are sampled: an engine of the run's own, or the URL of one that runs and takes adapters."""
+    cluster: Literal["none", "ray"] = "none"
+    """Where attempts are played and judged: in the run's own process, or on the Ray cluster that RAY_ADDRESS names."""
+    track: Tracker | None = None
+    """Where curves are written beside the store: wandb, mlflow or trackio."""
     algorithm: Algorithm = ALGORITHMS["cispo"]
     """How an update is computed."""
 
@@ -79,6 +91,8 @@ class LogsConfig(PolicyConfig):
     """How often each conversation is learned from; ratios tell how far the policy has left what was sampled."""
     batch_attempts: int = Field(32, ge=1)
     """Conversations in one update."""
+    track: Tracker | None = None
+    """Where curves are written beside the store: wandb, mlflow or trackio."""
     algorithm: Algorithm = Algorithm(estimator="none", loss="ppo", old="engine", critic=Critic())
     """How an update is computed."""
 

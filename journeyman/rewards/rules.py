@@ -46,19 +46,21 @@ def says_json(name: str = "json", *, keys: Sequence[str] = ()) -> Reward:
     return each(rule, name)
 
 
-def overlong(most: int, buffer: int, name: str = "overlong") -> Reward:
-    """DAPO's soft penalty for sampled tokens (arXiv 2503.14476, eq. 13), from 0 down to −1.
-
-    0 up to `most` − `buffer` tokens, then falling in a line to −1 at `most`. An attempt whose tokens were not counted
-    cannot be scored.
-    """
+def overlong_penalty(length: int, most: int, buffer: int) -> float:
+    """DAPO's soft punishment (arXiv 2503.14476, eq. 13): 0 up to `most − buffer` tokens, falling to −1 at `most`."""
     if not 0 < buffer <= most:
-        raise InvalidInput(f"the buffer of {name} must lie within 1..{most} tokens, not {buffer}")
+        raise InvalidInput(f"the buffer of an overlong penalty must lie within 1..{most} tokens, not {buffer}")
+    return -min(max(length - (most - buffer), 0) / buffer, 1.0)
+
+
+def overlong(most: int, buffer: int, name: str = "overlong") -> Reward:
+    """`overlong_penalty` for all sampled tokens; an attempt whose tokens were not counted cannot be scored."""
+    overlong_penalty(0, most, buffer)
 
     def rule(trajectory: Trajectory) -> float | None:
         if trajectory.turns and not trajectory.completion_tokens:
             return None
-        return max(-1.0, min(0.0, (most - buffer - trajectory.completion_tokens) / buffer))
+        return overlong_penalty(trajectory.completion_tokens, most, buffer)
 
     return each(rule, name)
 

@@ -174,13 +174,6 @@ def whitened(values: torch.Tensor, mask: torch.Tensor, epsilon: float = 1e-8) ->
     return torch.where(mask, scaled, torch.zeros_like(values))
 
 
-def overlong_penalty(length: int, most: int, buffer: int) -> float:
-    """DAPO's soft punishment (arXiv 2503.14476): 0 up to `most − buffer` tokens, falling to −1 at `most`."""
-    if not 0 < buffer <= most:
-        raise InvalidInput(f"the buffer is between 1 and {most} tokens, not {buffer}")
-    return -min(max(length - (most - buffer), 0) / buffer, 1.0)
-
-
 def _check(rewards: Rewards, groups: Sequence[int]) -> None:
     if len(rewards) != len(groups):
         raise InvalidInput(f"{len(rewards)} rewards for {len(groups)} attempts; a reward function gives one for each")

@@ -14,6 +14,7 @@ from journeyman.store.store import Store
 from journeyman.training.stopping import stopping_in_order
 from journeyman.worker.planning import plan
 from journeyman.worker.runs import executing, put_event
+from journeyman.worker.tracking import require_tracker, tracking
 
 if TYPE_CHECKING:
     from journeyman.training.reinforcement.logged import Logged
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 def create_logs_run(settings: Settings, store: Store, config: LogsConfig) -> Run:
     """A run that can start, kept in the store; InvalidInput, with the reasons, when nothing captured can be used."""
     check_name(config.name)
+    require_tracker(config.track)
     take(settings, store, config)
     run = plan(settings, store, config, "logs", config.where or "all")
     store.put(run)
@@ -60,7 +62,8 @@ def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLS
     from journeyman.training.reinforcement.logged_trainer import LoggedTrainer
     from journeyman.training.threads import use_threads
 
-    with executing(settings, store, run), stopping_in_order() as check_stop:
+    tracked = tracking(logs_config_of(run).track, run, settings.home)
+    with executing(settings, store, run), stopping_in_order() as check_stop, tracked as track:
         use_threads(run.machine["threads"])
         config = logs_config_of(run)
         model = find_model(settings, config.base)
@@ -68,7 +71,9 @@ def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLS
         trainer = LoggedTrainer(config, attempts_of(settings, store, run), model, Path(run.path), start=start)
 
         def record(report: "RLStepReport") -> None:
-            store.put(Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves()))
+            point = Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves())
+            store.put(point)
+            track(point)
             log(report)
             check_stop()
 

@@ -3,7 +3,8 @@
 import asyncio
 import tempfile
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,7 @@ from journeyman.engines.held import HeldEngine
 from journeyman.engines.models import find_model
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
+from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.suites import load_attribute, load_suite
 from journeyman.errors import InvalidInput
 from journeyman.records import Adapter, Point, Run, Trajectory
@@ -22,13 +24,16 @@ from journeyman.registry.adapters import check_name, find_adapter, register_adap
 from journeyman.rewards.reward import Reward
 from journeyman.rewards.rules import own_score
 from journeyman.store.store import Store
+from journeyman.training.reinforcement.on_ray import RewardOnRay, ray_cluster, require_ray, roll_out_on_ray
 from journeyman.training.stopping import stopping_in_order
 from journeyman.worker.planning import plan
 from journeyman.worker.runs import executing, of_run, put_event
+from journeyman.worker.tracking import require_tracker, tracking
 
 if TYPE_CHECKING:
     from journeyman.training.reinforcement.preflight import Preflight
     from journeyman.training.reinforcement.step_report import RLStepReport
+    from journeyman.training.reinforcement.task import Task
     from journeyman.training.reinforcement.trainer import Keep, ReinforcementTrainer
 
 Log = Callable[["RLStepReport"], None]
@@ -51,6 +56,9 @@ def plan_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
     load_reward(config.reward)
     if config.watch is not None:
         load_reward(config.watch)
+    require_tracker(config.track)
+    if config.cluster == "ray":
+        require_ray()
     return plan(settings, store, config, "rl", suite.name)
 
 
@@ -66,15 +74,20 @@ def execute_rl(
 
     SIGINT and SIGTERM stop it after the step in progress, with a KeyboardInterrupt; a second one stops it at once.
     """
-    with executing(settings, store, run), stopping_in_order() as check_stop:
+    tracked = tracking(rl_config_of(run).track, run, settings.home)
+    with executing(settings, store, run), stopping_in_order() as check_stop, tracked as track:
+
+        def keep(point: Point) -> None:
+            store.put(point)
+            track(point)
 
         def record(report: "RLStepReport") -> None:
-            store.put(Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves()))
+            keep(Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves()))
             log(report)
             check_stop()
 
         check_stop()
-        return asyncio.run(_train(settings, store, run, record, beat))
+        return asyncio.run(_train(settings, store, run, record, keep, beat))
 
 
 def look_before(settings: Settings, store: Store, run: Run) -> "Preflight":
@@ -98,38 +111,52 @@ async def _trainer(
     settings: Settings, store: Store, run: Run, folder: Path, keep: "Keep", beat: Callable[[str], None]
 ) -> "AsyncIterator[ReinforcementTrainer]":
     """The trainer of a run, with the engine that samples for it."""
-    from journeyman.training.reinforcement.trainer import ReinforcementTrainer, Task
+    from journeyman.training.reinforcement.trainer import ReinforcementTrainer
     from journeyman.training.threads import use_threads
 
     use_threads(run.machine["threads"])
     config = rl_config_of(run)
     model = find_model(settings, config.base)
     start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
-    async with _engine(settings, config, model, run.machine["threads"]) as engine:
-        weights = settings.home / "adapters" / "steps" / run.id
-        held_out = None if config.watch is None else load_reward(config.watch)
-        task = Task(
-            load_suite(config.suite), load_reward(config.reward), engine, weights, held_out,
-            label=f"{config.name}-{run.id[-8:]}",
-        )  # fmt: skip
-        trainer = ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat)
-        try:
-            yield trainer
-        finally:
-            # An engine that goes on after us would hold these adapters for good.
-            await trainer.release()
+    with ray_cluster() if config.cluster == "ray" else nullcontext():
+        async with _engine(settings, config, model, run.machine["threads"]) as engine:
+            task = _task(settings, run, config, engine)
+            trainer = ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat)
+            try:
+                yield trainer
+            finally:
+                # An engine that goes on after us would hold these adapters for good.
+                await trainer.release()
 
 
-async def _train(settings: Settings, store: Store, run: Run, log: Log, beat: Callable[[str], None]) -> Adapter:
+def _task(settings: Settings, run: Run, config: RLConfig, engine: HeldEngine) -> "Task":
+    """What the run attempts and by what it is rewarded, here or on Ray; the environment's own scores are read here."""
+    from journeyman.training.reinforcement.task import Task
+
+    def reward(name: str) -> Reward:
+        return RewardOnRay(partial(load_reward, name)) if spread and ":" in name else load_reward(name)
+
+    spread = config.cluster == "ray"
+    return Task(
+        load_suite(config.suite), reward(config.reward), engine, settings.home / "adapters" / "steps" / run.id,
+        None if config.watch is None else reward(config.watch), label=f"{config.name}-{run.id[-8:]}",
+        roll_out=roll_out_on_ray if spread else roll_out_groups,
+    )  # fmt: skip
+
+
+async def _train(
+    settings: Settings, store: Store, run: Run, log: Log, keep_point: Callable[[Point], None],
+    beat: Callable[[str], None],
+) -> Adapter:  # fmt: skip
     def keep(trajectories: Sequence[Trajectory]) -> None:
         store.put(*[each.model_copy(update={"id": f"{run.id}-{each.id}"}) for each in trajectories])
 
     async with _trainer(settings, store, run, Path(run.path), keep, beat) as trainer:
-        await _measure(store, run, trainer, "before")
+        await _measure(store, run, trainer, "before", keep_point)
         await trainer.train(log)
         last = store.get(Point, f"{run.id}-{trainer.progress.step:08d}")
         if last is None or "held-out reward" not in last.values:
-            await _measure(store, run, trainer, "after")
+            await _measure(store, run, trainer, "after", keep_point)
     adapter = _register(settings, store, run, trainer)
     _report(store, run, trainer, adapter)
     put_event(store, run, "finished", _summary(store, run, adapter))
@@ -149,12 +176,14 @@ def _report(store: Store, run: Run, trainer: "ReinforcementTrainer", adapter: Ad
     write_whole(Path(run.path) / "report.md", report.to_markdown().encode())
 
 
-async def _measure(store: Store, run: Run, trainer: "ReinforcementTrainer", when: str) -> None:
+async def _measure(
+    store: Store, run: Run, trainer: "ReinforcementTrainer", when: str, keep_point: Callable[[Point], None]
+) -> None:
     """How held-out scenarios go, once for all lives of a run."""
     id = f"{run.id}-{when}"
     if store.get(Point, id) is None:
         values = (await trainer.held_out()).curves()
-        store.put(Point(id=id, run_id=run.id, step=trainer.progress.step, values=values))
+        keep_point(Point(id=id, run_id=run.id, step=trainer.progress.step, values=values))
 
 
 def load_reward(name: str) -> Reward:

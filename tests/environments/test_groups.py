@@ -17,7 +17,7 @@ from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.limits import RolloutLimits
 from journeyman.environments.scripted import ScriptedEnvironment
 from journeyman.environments.waiting import RolloutProgress
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records import Message, Sampling, Scenario, Trajectory, Usage
 from journeyman.records.message import assistant
 from tests.engines.conftest import QUICK, post, program, until
@@ -301,3 +301,26 @@ async def test_what_cannot_be_a_group_is_refused_first(scenarios, changed, words
         await roll_out_groups(Talks(), scenarios, engine, "m", asked.pop("sampling"), **asked)
     assert words in str(refused.value)
     assert not engine.asked
+
+
+class StartsAgain(Noting):
+    """Says for a while when it will be back, then answers."""
+
+    def __init__(self, refusals: int) -> None:
+        super().__init__()
+        self.left = refusals
+
+    async def reply(self, *rest, **options):
+        if self.left:
+            self.left -= 1
+            raise UpstreamFailed("the engine is being started again", 503, retry_after=0.001)
+        return await super().reply(*rest, **options)
+
+
+async def test_an_engine_that_starts_again_is_waited_for_and_not_counted_as_a_try() -> None:
+    limits = RolloutLimits(retries=1)
+    [group] = await play(Talks(), StartsAgain(9), count=1, attempts=2, limits=limits)
+    assert [each.error for each in group.trajectories] == [None, None]
+    brief = RolloutLimits(retries=1, seconds_per_call=0.01)
+    [group] = await play(Talks(), StartsAgain(10**6), count=1, attempts=2, limits=brief)
+    assert all("UpstreamFailed: the engine is being started again" in each.error for each in group.trajectories)

@@ -24,6 +24,7 @@ from journeyman.rewards import (
     score_group,
     weighted_sum,
 )
+from journeyman.rewards.rules import overlong_penalty
 from tests.rewards.attempts import attempt, group
 from tests.rewards.conformance import check_reward
 
@@ -127,6 +128,12 @@ async def test_a_closed_gate_spares_the_later_parts() -> None:
     assert values(await score_group(product([finished(), judge]), MIXED)) == [0.5, 0, 0.5]
     assert len(judge.asked) == 1
     assert values(await score_group(weighted_sum([(shut, 1), (judge, 1)]), MIXED)) == [0.5] * 3
+
+
+def test_the_overlong_penalty_is_dapos() -> None:
+    assert [overlong_penalty(length, 20, 4) for length in (16, 17, 18, 20, 25)] == [0, -0.25, -0.5, -1, -1]
+    with pytest.raises(InvalidInput, match="buffer"):
+        overlong_penalty(1, 4, 5)
 
 
 def test_combinations_that_mean_nothing_are_refused() -> None:

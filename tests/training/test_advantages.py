@@ -8,7 +8,6 @@ from journeyman.training.advantages import (
     EQUATIONS,
     advantages,
     generalised_advantages,
-    overlong_penalty,
     scale_to_unit,
     whitened,
 )
@@ -126,9 +125,3 @@ def test_whitened_over_what_was_sampled():
     assert found[2] == 0
     assert float(found[mask].mean()) == pytest.approx(0, abs=1e-6)
     assert float(found[mask].std(correction=0)) == pytest.approx(1, rel=1e-5)
-
-
-def test_the_overlong_penalty():
-    assert [overlong_penalty(length, 20, 4) for length in (16, 17, 18, 20, 25)] == [0, -0.25, -0.5, -1, -1]
-    with pytest.raises(InvalidInput):
-        overlong_penalty(1, 4, 5)

@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 
 from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.records.algorithm import Algorithm
-from journeyman.training.advantages import advantages, overlong_penalty, scale_to_unit
-from journeyman.training.reinforcement.rows import AttemptRow, rows_of, sampled_tokens, why_not
+from journeyman.rewards.rules import overlong_penalty
+from journeyman.training.advantages import advantages, scale_to_unit
+from journeyman.training.reinforcement.rows import AttemptRow, is_empty, rows_of, sampled_tokens, why_not
 
 _NO_REWARD = "no reward"
 
@@ -102,5 +103,5 @@ def _reason(trajectory: Trajectory, score: Score | None) -> str | None:
     if trajectory.error is not None:
         return f"failed: {trajectory.error.partition(':')[0]}"
     if why_not(trajectory) is not None:
-        return "tokens or log-probabilities missing"
+        return "nothing was sampled" if is_empty(trajectory) else "tokens or log-probabilities missing"
     return _NO_REWARD if score is None else None

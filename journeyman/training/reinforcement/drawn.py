@@ -14,11 +14,20 @@ _REPLACED = "its group had no signal, and was replaced"
 
 @dataclass(frozen=True, slots=True)
 class Drawn:
-    """Groups with their rewards. `replaced` counts attempts whose groups were given up for others."""
+    """Groups with their rewards. `replaced` counts attempts whose groups were given up for others.
+
+    `every` is all that was drawn and rewarded, what was given up included; None as long as nothing was.
+    """
 
     groups: Sequence[TrajectoryGroup]
     scored: Scored
     replaced: int = 0
+    every: tuple[Sequence[TrajectoryGroup], Scored] | None = None
+
+    @property
+    def seen(self) -> tuple[Sequence[TrajectoryGroup], Scored]:
+        """Every group that was drawn, with its rewards."""
+        return (self.groups, self.scored) if self.every is None else self.every
 
     @property
     def loud(self) -> int:
@@ -32,7 +41,9 @@ class Drawn:
         joined = self.scored.plus(scored)
         kept = [at for at, given in enumerate(joined.rewards) if _differs(given)] or [*range(len(together))]
         gone = sum(len(each.trajectories) for each in together) - sum(len(together[at].trajectories) for at in kept)
-        return Drawn([together[at] for at in kept], joined.only(kept), self.replaced + gone)
+        drawn, given = self.seen
+        every = ([*drawn, *groups], given.plus(scored))
+        return Drawn([together[at] for at in kept], joined.only(kept), self.replaced + gone, every)
 
     def batch(self, algorithm: Algorithm, new_tokens: int) -> Batch:
         """Advantages are computed over everything at once, whenever it was drawn."""

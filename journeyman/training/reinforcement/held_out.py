@@ -2,15 +2,12 @@
 
 from dataclasses import dataclass
 
-from journeyman.engines.engine import Engine
-from journeyman.environments.environment import Suite
-from journeyman.environments.groups import roll_out_groups
-from journeyman.environments.limits import RolloutLimits
-from journeyman.records import Sampling
+from journeyman.records import TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
-from journeyman.rewards.reward import Reward
+from journeyman.rewards.rules import own_score
 from journeyman.statistics.intervals import clustered_mean
 from journeyman.training.reinforcement.scoring import score_groups
+from journeyman.training.reinforcement.task import Task
 
 ATTEMPTS = 4
 
@@ -38,25 +35,31 @@ class HeldOut:
         }  # fmt: skip
 
 
-async def measure(config: RLConfig, suite: Suite, reward: Reward, engine: Engine, model: str) -> HeldOut:
-    """The same held-out scenarios under the same seeds at every step, so that two measurements are a pair."""
-    scenarios = suite.scenarios("held-out", config.evaluate_scenarios, config.seed)
+async def measure(config: RLConfig, task: Task, model: str) -> HeldOut:
+    """The same held-out scenarios under the same seeds at every step, so that two measurements are a pair.
 
-    async def played(temperature: float, attempts: int) -> list[list[float]]:
-        groups = await roll_out_groups(
-            suite, scenarios, engine, model, Sampling(temperature=temperature, max_tokens=config.new_tokens),
-            attempts=attempts, limits=RolloutLimits(max_calls=config.max_calls), seed=config.seed,
-            concurrency=config.concurrency, tags={"stage": "held-out"},
-        )  # fmt: skip
-        # An attempt that failed, or that nobody could score, earned nothing.
-        return [
-            [0.0 if score is None else score.value for score in given]
-            for given in (await score_groups(reward, groups)).rewards
-        ]
+    They are measured by the truth where the config names one, for the reward may be a judge; otherwise by the reward.
+    """
+    scenarios = task.suite.scenarios("held-out", config.evaluate_scenarios, config.seed)
+    ruler = task.reward if config.truth is None else own_score(config.truth)
 
-    sampled = await played(1.0, ATTEMPTS)
-    greedy = await played(0.0, 1)
-    mean = clustered_mean(sampled)
-    surest = [each[0] for each in greedy]
-    means = tuple(sum(each) / len(each) for each in sampled)
-    return HeldOut(mean.estimate, mean.low, mean.high, sum(surest) / len(surest), len(means), ATTEMPTS, means)
+    async def played(temperature: float, attempts: int) -> list[TrajectoryGroup]:
+        return await task.play(
+            config, scenarios, model, attempts, config.seed, temperature=temperature, tags={"stage": "held-out"}
+        )
+
+    sampled, greedy = await played(1.0, ATTEMPTS), await played(0.0, 1)
+    # Together: a reward that compares attempts has something to hold the greedy one against.
+    joined = [
+        each.model_copy(update={"trajectories": (*each.trajectories, *other.trajectories)})
+        for each, other in zip(sampled, greedy, strict=True)
+    ]
+    # An attempt that failed, or that nobody could score, earned nothing.
+    found = [
+        [0.0 if score is None else score.value for score in given]
+        for given in (await score_groups(ruler, joined)).rewards
+    ]
+    mean = clustered_mean([given[:ATTEMPTS] for given in found])
+    means = tuple(sum(given[:ATTEMPTS]) / ATTEMPTS for given in found)
+    surest = sum(given[ATTEMPTS] for given in found) / len(found)
+    return HeldOut(mean.estimate, mean.low, mean.high, surest, len(means), ATTEMPTS, means)

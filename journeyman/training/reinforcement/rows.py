@@ -46,7 +46,7 @@ def why_not(trajectory: Trajectory) -> str | None:
             f"the engine told the tokens of {len(trajectory.tokens)} of its {trajectory.turns} calls; it must return "
             "token ids and log-probabilities (return_token_ids, logprobs)"
         )
-    if not any(each.reply for each in trajectory.tokens):
+    if is_empty(trajectory):
         return "nothing was sampled: every reply is empty"
     for number, each in enumerate(trajectory.tokens, start=1):
         if not each.prompt:
@@ -56,6 +56,12 @@ def why_not(trajectory: Trajectory) -> str | None:
         if any(not -float("inf") < value <= 0 for value in each.logprobs):
             return f"call {number} has a log-probability that is none"
     return None
+
+
+def is_empty(trajectory: Trajectory) -> bool:
+    """Whether the tokens of every call are known, and none was sampled."""
+    told = trajectory.tokens
+    return bool(told) and len(told) == trajectory.turns and not any(each.reply for each in told)
 
 
 def sampled_tokens(trajectory: Trajectory) -> int:

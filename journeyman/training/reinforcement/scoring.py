@@ -4,12 +4,15 @@ import asyncio
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from journeyman.environments.waiting import bounded
 from journeyman.errors import Refused, UpstreamFailed
 from journeyman.records import Score, TrajectoryGroup
 from journeyman.rewards.reward import Reward, Scores, score_by_part
 
 AT_ONCE = 8
 """Groups that a judge is asked about at the same time."""
+LONGEST_VERDICT = 3600.0
+"""Seconds for the scores of a group: longer than a judge's tries take, each of which is bounded by itself."""
 
 
 class Scored(NamedTuple):
@@ -38,7 +41,9 @@ async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Sco
     async def scored(group: TrajectoryGroup) -> tuple[Mapping[str, Scores], str | None]:
         async with places:
             try:
-                return await _by_part(reward, group), None
+                return await bounded(_by_part(reward, group), LONGEST_VERDICT, lambda: UpstreamFailed(
+                    f"no scores within {LONGEST_VERDICT:g} s; see what {reward.name} waits for at {group.scenario.id}"
+                )), None  # fmt: skip
             except (UpstreamFailed, Refused) as error:
                 nothing: Scores = [None] * len(group.trajectories)
                 return {reward.name: nothing}, f"{type(error).__name__} of the reward: {str(error).partition(';')[0]}"

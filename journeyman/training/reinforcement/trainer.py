@@ -11,17 +11,12 @@ from pathlib import Path
 
 import torch
 
-from journeyman.engines.engine import AdapterEngine
-from journeyman.environments.environment import Suite
-from journeyman.environments.groups import roll_out_groups
-from journeyman.environments.limits import RolloutLimits
 from journeyman.environments.waiting import RolloutProgress, beating
 from journeyman.errors import InvalidInput, NotFound, UpstreamFailed
-from journeyman.records import Sampling, Score, Trajectory, TrajectoryGroup
+from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.contract import require_contract
-from journeyman.rewards.reward import Reward
 from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint, writing_folder
 from journeyman.training.policy import Policy
 from journeyman.training.reinforcement.batch import Batch
@@ -32,6 +27,7 @@ from journeyman.training.reinforcement.policy_loss import equation
 from journeyman.training.reinforcement.preflight import Preflight, preflight
 from journeyman.training.reinforcement.scoring import Scored, score_groups
 from journeyman.training.reinforcement.step_report import RLStepReport, report_step
+from journeyman.training.reinforcement.task import Task
 from journeyman.training.reinforcement.update import Outcome, Update, make_optimizer
 from journeyman.training.reinforcement.watching import Watching, words_of
 
@@ -45,21 +41,6 @@ Log = Callable[[RLStepReport], None]
 Keep = Callable[[Sequence[Trajectory]], None]
 Beat = Callable[[str], None]
 BEAT_SECONDS = 30.0
-
-
-@dataclass(frozen=True, slots=True)
-class Task:
-    """What is attempted, by what it is rewarded, and where it is sampled."""
-
-    suite: Suite
-    reward: Reward
-    engine: AdapterEngine
-    weights: Path
-    """Folder for the adapters of single steps, which the engine can read."""
-    held_out: Reward | None = None
-    """A judge that never trains, which the reward is held against."""
-    label: str = "policy"
-    """What the engine calls the weights, before the step's number: no two runs may share it."""
 
 
 @dataclass(slots=True)
@@ -148,7 +129,7 @@ class ReinforcementTrainer:
     async def held_out(self) -> HeldOut:
         """How the weights of now do on held-out scenarios."""
         await self._publish(self.progress.step)
-        return await measure(self.config, self.task.suite, self.task.reward, self.task.engine, self.model)
+        return await measure(self.config, self.task, self.model)
 
     async def preflight(self) -> Preflight:
         """What a first batch of attempts says of the run; nothing is learned and nothing kept."""
@@ -180,8 +161,10 @@ class ReinforcementTrainer:
             sampled = await self._sampled(number)
         with phases.timing("reward"):
             scored = await self._scored(sampled.groups, f"{number}")
-            alarms = await self._watched(number + 1, sampled.groups, scored)
-        batch = await self._batch(sampled, scored, number, phases)
+        drawn = await self._drawn(sampled, scored, number, phases)
+        with phases.timing("watch"):
+            alarms = await self._watched(number + 1, *drawn.seen)
+        batch = drawn.batch(self.config.algorithm, self.config.new_tokens)
         with phases.timing("learn"):
             outcome = await asyncio.to_thread(self._learn, batch, number, sampled.weights)
         self.progress.step += 1
@@ -233,10 +216,8 @@ class ReinforcementTrainer:
         scenarios = self.task.suite.scenarios("train", count or config.scenarios, seed)
         progress = RolloutProgress()
         async with beating(progress, self._beat, BEAT_SECONDS):
-            groups = await roll_out_groups(
-                self.task.suite, scenarios, self.task.engine, self._model(weights),
-                Sampling(temperature=1.0, max_tokens=config.new_tokens), attempts=config.attempts,
-                limits=RolloutLimits(max_calls=config.max_calls), seed=seed, concurrency=config.concurrency,
+            groups = await self.task.play(
+                config, scenarios, self._model(weights), config.attempts, seed,
                 tags={"stage": "training", "step": str(number)}, progress=progress,
             )  # fmt: skip
         return _Sampled(groups, weights, time.monotonic() - started)
@@ -263,12 +244,11 @@ class ReinforcementTrainer:
         kept = sorted(int(each.name) for each in self.task.weights.glob("[0-9]*") if step and int(each.name) < step)
         return self.task.weights / str(kept[-1]) if kept else None
 
-    async def _batch(self, sampled: _Sampled, scored: Scored, number: int, phases: _Phases) -> Batch:
-        """The step's batch. Dynamic sampling puts other scenarios in the place of groups without signal, at most as
+    async def _drawn(self, sampled: _Sampled, scored: Scored, number: int, phases: _Phases) -> Drawn:
+        """The step's groups. Dynamic sampling puts other scenarios in the place of groups without signal, at most as
         often as the config allows; what stays silent after that is left out, unless nothing else is there."""
-        algorithm = self.config.algorithm
         drawn = Drawn(sampled.groups, scored)
-        for part in range(1, algorithm.refills + 1):
+        for part in range(1, self.config.algorithm.refills + 1):
             missing = self.config.scenarios - drawn.loud
             if missing <= 0:
                 break
@@ -276,7 +256,7 @@ class ReinforcementTrainer:
                 more = await self._sample(number, sampled.weights, part, missing)
             with phases.timing("reward"):
                 drawn = drawn.refilled(more.groups, await self._scored(more.groups, f"{number}.{part}"))
-        return drawn.batch(algorithm, self.config.new_tokens)
+        return drawn
 
     def _learn(self, batch: Batch, number: int, weights: int) -> Outcome:
         """The update; InvalidInput, with the reasons, when no attempt can be learned from."""

@@ -98,6 +98,8 @@ def test_groups_without_signal_give_way_to_others(policy):
     assert first.loud == 1
     refilled = first.refilled(*drawn(groups[2:], [loud]))
     assert (refilled.loud, refilled.replaced) == (2, 4)
+    seen, rewards = refilled.seen
+    assert (list(seen), len(rewards.rewards)) == (groups, 3), "the watch looks at what was given up, too"
     batch = refilled.batch(ALGORITHMS["dapo"], 6)
     assert batch.dropped == {"its group had no signal, and was replaced": 4}
     again = make_batch(ALGORITHMS["dapo"], [groups[0], groups[2]], scored(groups[:2], [loud, loud]), 6)

@@ -135,6 +135,14 @@ def test_a_run_is_watched_from_its_start_also_after_it_was_cut(tiny, tmp_path):
     assert [json.loads(line)["number"] for line in lines] == [1, 2, 3, 4]
 
 
+def test_the_watch_sees_groups_that_were_given_up_for_others(tiny, tmp_path):
+    flat = each(lambda trajectory: 0.5, "flat")
+    reports, _, _ = played(tiny, tmp_path, reward=flat, steps=1, algorithm=ALGORITHMS["dapo"])
+    (line,) = (tmp_path / "run" / "measures.jsonl").read_text().splitlines()
+    assert len(json.loads(line)["reward"]) == 6, "two groups, and two refills of two"
+    assert reports[0].silent_groups == 6
+
+
 class Lazy:
     """A judge that gives no verdict on every other group."""
 

@@ -221,8 +221,7 @@ class Keys:
         await asyncio.sleep(max(0.0, self._looked + _BETWEEN_LOOKS_SECONDS - time.monotonic()))
         self._looked = time.monotonic()
         try:
-            keys = await asyncio.to_thread(_newer, self._store, ApiKey, self._keys)
-            revocations = await asyncio.to_thread(_newer, self._store, KeyRevocation, self._revocations)
+            keys, revocations = await asyncio.to_thread(self._read)
         except Exception as error:  # whatever the store raises: the keys that are known go on
             said = f"{type(error).__name__}: the store did not tell the keys; those that are known go on"
             if said != self._last_error:
@@ -235,6 +234,11 @@ class Keys:
         if keys is not self._keys or revocations is not self._revocations:
             self._take(keys, revocations)
 
+    def _read(self) -> tuple[dict[str, ApiKey], dict[str, KeyRevocation]]:
+        """What the store has now; in one go, as each turn of another thread holds up the calls."""
+        keys = _newer(self._store, ApiKey, self._keys)
+        return keys, _newer(self._store, KeyRevocation, self._revocations)
+
     def _take(self, keys: dict[str, ApiKey], revocations: dict[str, KeyRevocation]) -> None:
         self._keys, self._revocations = keys, revocations
         revoked = {each.fingerprint for each in revocations.values()}
@@ -245,8 +249,7 @@ class Keys:
 def _newer(store: Store, kind: type[R], known: dict[str, R]) -> dict[str, R]:
     """All records of the kind, by id; `known` itself when nothing has changed. Only what is new is read."""
     count = store.count(kind).get("", 0)
-    newest = store.find(kind, limit=1)
-    if count == len(known) and all(record.id in known for record in newest):
+    if count == len(known) and (not count or all(record.id in known for record in store.find(kind, limit=1))):
         return known
     found: dict[str, R] = {}
     after = None

@@ -98,8 +98,9 @@ class Names:
             self._checked, self._checking = asked, None
 
     def _read_version(self) -> object:
-        newest = [record.id for kind in (Promotion, Adapter) for record in self._store.find(kind, limit=1)]
-        return newest, self._store.count(Promotion), self._store.count(Adapter)
+        counts = {kind: self._store.count(kind)[""] for kind in (Promotion, Adapter)}
+        newest = [record.id for kind, count in counts.items() if count for record in self._store.find(kind, limit=1)]
+        return newest, counts
 
     async def _resolve(self, name: str) -> Answering:
         known = self._known

@@ -21,10 +21,10 @@ Home = tuple[int | None, bytes]
 """The number of the block that a payload stands in, or None, and the body in its own row, which is empty then."""
 
 
-def in_blocks(first: int, texts: Sequence[bytes]) -> tuple[list[Home], list[tuple[int, bytes]]]:
-    """Where the payloads go whose numbers begin with `first`, and the rows of the blocks that they make."""
+def in_blocks(first: int, texts: Sequence[bytes]) -> tuple[list[Home], dict[int, bytes]]:
+    """Where the payloads go whose numbers begin with `first`, and the bodies of their blocks by number."""
     homes: list[Home] = []
-    rows: list[tuple[int, bytes]] = []
+    bodies: dict[int, bytes] = {}
     begin, size, last = 0, 0, len(texts) - 1
     for place, text in enumerate(texts):
         size += len(text) + 1
@@ -33,10 +33,10 @@ def in_blocks(first: int, texts: Sequence[bytes]) -> tuple[list[Home], list[tupl
         if place == begin:
             homes.append((None, compress(text)))
         else:
-            rows.append((first + begin, compress(b"\n".join(texts[begin : place + 1]))))
+            bodies[first + begin] = compress(b"\n".join(texts[begin : place + 1]))
             homes += [(first + begin, b"")] * (place + 1 - begin)
         begin, size = place + 1, 0
-    return homes, rows
+    return homes, bodies
 
 
 def read_bodies(connection: Connection, rows: Iterable[tuple[int, int | None, bytes]]) -> dict[int, Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from operator import attrgetter
 from typing import Any
@@ -12,7 +12,7 @@ from orjson import Fragment
 from sqlalchemy import Connection, select
 
 from journeyman.records import WireExchange
-from journeyman.store.blocks import read_bodies
+from journeyman.store.blocks import Home, read_bodies
 from journeyman.store.conversations import (
     ASKED,
     Hashes,
@@ -38,8 +38,6 @@ MESSAGES, CHOICES, SAMPLING, ATTEMPTS, TOOLS, PARTS, EXACT = "m", "c", "s", "a",
 """Names inside a payload. PARTS: for each piece kept apart its number and where it stood: message, then the path."""
 
 COLUMNS = ("at", *TEXT_COLUMNS, *WHOLE_COLUMNS, *REAL_COLUMNS)
-_FIELDS = attrgetter(*COLUMNS)
-_TEXTS_END = 1 + len(TEXT_COLUMNS)
 _SEARCHED = frozenset({"temperature", "top_p", "max_tokens", "seed", "n", "stop"})
 _AT_ONCE = 500
 _NEAREST = 6
@@ -148,21 +146,43 @@ class Draft:
         return own
 
 
-def exchange_row(drafted: Draft, tags: dict[str, str]) -> tuple[tuple[Any, ...], Json]:
-    """The draft's row of `exchanges`, with those tags, and what its columns cannot hold exactly."""
-    exchange = drafted.exchange
-    exact: Json = {}
-    fields = _FIELDS(exchange)
-    if drafted.exact or not _is_storable("".join(filter(None, fields[1:_TEXTS_END]))):
-        fields, exact = _storable_fields(exchange)
-    kept_tags, is_same = _column_json(tags) if tags else (None, True)
-    if not is_same:
-        exact["tags"] = exchange.tags
-    sampling = None
-    if (given := exchange.sampling) and not _SEARCHED.isdisjoint(given):
-        searched = {name: value for name, value in given.items() if name in _SEARCHED and value is not None}
-        sampling = _column_json(searched)[0] if searched else None
-    return (drafted.number, *fields, kept_tags, sampling), exact
+def payload_columns(drafts: Sequence[Draft], homes: Sequence[Home]) -> dict[str, Sequence[Any]]:
+    """The drafts' rows of `payloads`, by column."""
+    block, body = zip(*homes, strict=True)
+    return {
+        "number": [each.number for each in drafts],
+        "parent": [each.parent for each in drafts],
+        "point": [each.point for each in drafts],
+        "tips": [b"".join([tip for tip, _ in each.tips]) for each in drafts],
+        "block": block,
+        "body": body,
+    }
+
+
+def exchange_columns(
+    drafts: Sequence[Draft], tags: Mapping[str, dict[str, str]]
+) -> tuple[dict[str, Sequence[Any]], list[Json]]:
+    """The drafts' rows of `exchanges`, by column, and of each draft what its columns cannot hold exactly.
+
+    `tags`, by exchange id, are those that were set afterwards.
+    """
+    found = [each.exchange for each in drafts]
+    columns: dict[str, list[Any]] = {name: [*map(attrgetter(name), found)] for name in COLUMNS}
+    exact: list[Json] = [{} for _ in found]
+    is_storable = all(_is_storable("".join(filter(None, columns[name]))) for name in TEXT_COLUMNS)
+    for place, each in enumerate(drafts):
+        if each.exact or not is_storable:
+            fields, exact[place] = _storable_fields(each.exchange)
+            for name, value in fields.items():
+                columns[name][place] = value
+    kept_tags = []
+    for exchange, changed in zip(found, exact, strict=True):
+        text, is_same = _column_json(tags.get(exchange.id, exchange.tags))
+        kept_tags.append(text)
+        if not is_same:
+            changed["tags"] = exchange.tags
+    sampling = [_searched(exchange.sampling) for exchange in found]
+    return {"number": [each.number for each in drafts], **columns, "tags": kept_tags, "sampling": sampling}, exact
 
 
 class Payload:
@@ -274,9 +294,10 @@ def _is_storable(texts: str) -> bool:
     return storable(texts) == texts
 
 
-def _storable_fields(exchange: WireExchange) -> tuple[tuple[Any, ...], Json]:
+def _storable_fields(exchange: WireExchange) -> tuple[Json, Json]:
     """The fields for their columns, and those that had to be changed for it, as they are."""
-    fields, exact = [], {}
+    fields: Json = {}
+    exact: Json = {}
     for name in COLUMNS:
         value = stored = getattr(exchange, name)
         if isinstance(value, str):
@@ -285,12 +306,22 @@ def _storable_fields(exchange: WireExchange) -> tuple[tuple[Any, ...], Json]:
             stored = None
         if stored is not value and stored != value:
             exact[name] = value
-        fields.append(stored)
-    return tuple(fields), exact
+        fields[name] = stored
+    return fields, exact
 
 
-def _column_json(value: Json) -> tuple[str, bool]:
-    """JSON that any database takes, and whether it says exactly the value."""
+def _searched(sampling: Json) -> str | None:
+    """The JSON of what can be searched of it."""
+    if not sampling or _SEARCHED.isdisjoint(sampling):
+        return None
+    searched = {name: value for name, value in sampling.items() if name in _SEARCHED and value is not None}
+    return _column_json(searched)[0]
+
+
+def _column_json(value: Json) -> tuple[str | None, bool]:
+    """JSON that any database takes, None for nothing, and whether it says exactly the value."""
+    if not value:
+        return None, True
     try:
         text = orjson.dumps(value).decode()
     except (TypeError, ValueError):

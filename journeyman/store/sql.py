@@ -19,6 +19,7 @@ from journeyman.store.encoding import is_plain, storable, storable_json, written
 from journeyman.store.fields import COUNTABLE, field_of, refuse_everything, shown
 from journeyman.store.filters import Clauses
 from journeyman.store.forgetting import remove_exchanges
+from journeyman.store.inserting import insert_columns
 from journeyman.store.migrations import MIGRATIONS, migrate, version
 from journeyman.store.narrowing import among, few_exchanges, phrases_of
 from journeyman.store.payloads import read_chains, wire_exchange
@@ -27,7 +28,7 @@ from journeyman.store.places import found as found_here
 from journeyman.store.places import kept
 from journeyman.store.tables import TABLES, exchanges, kind_of, microseconds, table_of
 from journeyman.store.tagging import apply_taggings
-from journeyman.store.writing import many, put_exchanges
+from journeyman.store.writing import put_exchanges
 
 R = TypeVar("R", bound=Record)
 
@@ -90,8 +91,8 @@ class SqlStore:
         with self._writing() as connection:
             for kind, some in rows.items():
                 table = TABLES[kind]
-                columns = [column.name for column in table.c]
-                many(connection, table.name, columns, some, " ON CONFLICT DO NOTHING")
+                columns = dict(zip(table.c.keys(), zip(*some, strict=True), strict=True))
+                insert_columns(connection, table.name, columns, " ON CONFLICT DO NOTHING")
             if calls:
                 put_exchanges(connection, calls)
             if Tagging in by_kind:
@@ -136,8 +137,12 @@ class SqlStore:
 
     def count(self, kind: type[Record], where: Filter | None = None, by: str | None = None) -> dict[str, int]:
         """How many records hold, by the value of the field `by` ({'': n} without it)."""
+        table = table_of(kind)
+        if where is None and by is None:  # asked twice a second by every gateway: past the query builder
+            with self._reading() as connection:
+                return {"": int(connection.exec_driver_sql(f"SELECT count(*) FROM {table.name}").scalar_one())}
         clauses = Clauses(kind, self._dialect)
-        query = select(func.count()).select_from(table_of(kind)).where(clauses.clause(where))
+        query = select(func.count()).select_from(table).where(clauses.clause(where))
         self._index_if_searched(kind, where)
         with self._reading() as connection:
             if by is None:

@@ -32,7 +32,7 @@ def merged(own: Mapping[str, str], given: Iterable[Any]) -> dict[str, str]:
 
 def tags_given(connection: Connection, arriving: Sequence[WireExchange]) -> dict[str, dict[str, str]]:
     """The tags of those exchanges that taggings speak of, by exchange id."""
-    if connection.scalar(select(taggings.c.id).limit(1)) is None:
+    if connection.exec_driver_sql("SELECT 1 FROM taggings LIMIT 1").first() is None:
         return {}
     found = _taggings(connection, arriving)
     tags = {}

@@ -10,12 +10,12 @@ from journeyman.records import UNFINISHED, Exchange, WireExchange
 from journeyman.store.blocks import in_blocks
 from journeyman.store.encoding import storable
 from journeyman.store.forgetting import remove_exchanges
+from journeyman.store.inserting import bindable, insert_columns
 from journeyman.store.parts import use_parts
-from journeyman.store.payloads import COLUMNS, Draft, exchange_row
+from journeyman.store.payloads import Draft, exchange_columns, payload_columns
 from journeyman.store.tagging import tags_given
 
 _AT_ONCE = 500
-_EXCHANGE_COLUMNS = ("number", *COLUMNS, "tags", "sampling")
 
 
 def put_exchanges(connection: Connection, records: Sequence[Exchange | WireExchange]) -> None:
@@ -31,33 +31,15 @@ def put_exchanges(connection: Connection, records: Sequence[Exchange | WireExcha
         each.cut_parts(wanted, uses)
     parts = use_parts(connection, wanted, uses) if wanted else {}
     tags = tags_given(connection, [each.exchange for each in drafts])
-    exchange_rows, lines = [], []
-    for each in drafts:
-        exchange = each.exchange
-        row, exact = exchange_row(each, tags.get(exchange.id, exchange.tags))
-        exchange_rows.append(row)
-        lines.append(each.line(parts, exact))
-    homes, block_rows = in_blocks(first, lines)
-    payload_rows = [
-        (each.number, each.parent, each.point, b"".join([tip for tip, _ in each.tips]), *home)
-        for each, home in zip(drafts, homes, strict=True)
-    ]
-    tip_rows = [(hash, number, point) for hash, (number, point) in new_tips.items()]
-    many(connection, "blocks", ("number", "body"), block_rows)
-    many(connection, "payloads", ("number", "parent", "point", "tips", "block", "body"), payload_rows)
-    many(connection, "exchanges", _EXCHANGE_COLUMNS, exchange_rows)
-    many(connection, "tips", ("hash", "number", "point"), tip_rows, " ON CONFLICT DO NOTHING")
-
-
-def many(
-    connection: Connection, table: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], ending: str = ""
-) -> None:
-    """Insert rows past the query builder, which takes longer than the database."""
-    if rows:
-        mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
-        quoted = ", ".join(f'"{column}"' for column in columns)
-        values = ", ".join([mark] * len(columns))
-        connection.exec_driver_sql(f"INSERT INTO {table} ({quoted}) VALUES ({values}){ending}", list(rows))
+    rows, exact = exchange_columns(drafts, tags)
+    lines = [each.line(parts, changed) for each, changed in zip(drafts, exact, strict=True)]
+    homes, bodies = in_blocks(first, lines)
+    insert_columns(connection, "blocks", {"number": [*bodies], "body": [*bodies.values()]})
+    insert_columns(connection, "payloads", payload_columns(drafts, homes))
+    insert_columns(connection, "exchanges", rows)
+    numbers, points = zip(*new_tips.values(), strict=True) if new_tips else ((), ())
+    new = {"hash": [*new_tips], "number": numbers, "point": points}
+    insert_columns(connection, "tips", new, " ON CONFLICT DO NOTHING")
 
 
 def _new_ones(connection: Connection, records: Sequence[Exchange | WireExchange]) -> list[Draft]:
@@ -95,7 +77,7 @@ def _having(connection: Connection, query: str, values: Sequence[Any]) -> Iterat
         yield from connection.exec_driver_sql(f"{query} = ANY(%s)", (list(values),)) if values else ()
         return
     for start in range(0, len(values), _AT_ONCE):
-        some = tuple(values[start : start + _AT_ONCE])
+        some = tuple(bindable(values[start : start + _AT_ONCE]))
         yield from connection.exec_driver_sql(f"{query} IN ({', '.join('?' * len(some))})", some)
 
 

@@ -5,8 +5,8 @@ from journeyman.environments.adapters.textworld_express import TextWorldExpressS
 suite = TextWorldExpressSuite(
     TextWorldExpressSettings(
         game="coin",
-        parameters="numLocations=3,numDistractorItems=0,includeDoors=0,limitInventorySize=0",
-        max_steps=6,
+        parameters="numLocations=2,numDistractorItems=0,includeDoors=0,limitInventorySize=0",
+        max_steps=4,
         examples=1,
     )
 )

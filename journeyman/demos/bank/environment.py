@@ -4,19 +4,23 @@ from collections.abc import Mapping, Sequence
 from copy import copy
 from typing import Any
 
+from journeyman.demos.bank import expert
 from journeyman.demos.bank.case import Case
 from journeyman.demos.bank.customer import Answer, Customer
 from journeyman.demos.bank.database import Bank
 from journeyman.demos.bank.events import Event, Ran, Said
 from journeyman.demos.bank.scenarios import make_scenarios
 from journeyman.demos.bank.tools import TIMEOUT, TOOLS, Result, read_arguments, run_tool, written
-from journeyman.demos.bank.verifier import verify
+from journeyman.demos.bank.verifier import VERSION, account, verify_again
+from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
-from journeyman.records import Message, Scenario, Score, ToolCall
-from journeyman.records.message import system, tool_result, user
+from journeyman.records import Message, Outcome, Scenario, Score, Tool, ToolCall
+from journeyman.records.message import assistant, system, tool_result, user
 
 MAX_CALLS = 12
+_COURTESY = "Certainly. "
+_LOOKS, _AGAIN = ("find_customer", "get_balance", "list_transactions"), "-again"
 PROMPT = (
     "You are the support agent of North Bank. Be brief. Rules:\n"
     "- Verify name and birth date before any account data or action. If two customers match, ask the city. "
@@ -69,7 +73,11 @@ class BankEnvironment:
 
     def score(self) -> tuple[Score, ...]:
         """`success`, and apart: `state` of the bank, `facts` told, `rules` kept."""
-        return verify(self.case, self.bank.snapshot(), self.log, self.customer.is_served)
+        return verify_again(self.case, self.outcome())
+
+    def outcome(self) -> Outcome:
+        """The bank as it stands, and the log."""
+        return account(self.bank.snapshot(), self.log, self.customer.is_served)
 
     def state(self) -> Mapping[str, Any]:
         """What has been done in this bank, for whoever judges; the agent never sees it."""
@@ -111,7 +119,7 @@ class BankEnvironment:
 class BankSuite:
     """All scenarios of the bank's support desk."""
 
-    name = "bank"
+    name, version = "bank", VERSION
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` scenarios of `split`; the same seed gives the same ones."""
@@ -122,3 +130,41 @@ class BankSuite:
         if scenario.environment != self.name:
             raise InvalidInput(f"scenario {scenario.id} belongs to {scenario.environment!r}, not to {self.name!r}")
         return BankEnvironment(scenario)
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """The four scores of a kept episode."""
+        return verify_again(Case.model_validate(scenario.data), outcome)
+
+    def gold(self, scenario: Scenario) -> Script:
+        """The scripted expert, which sees the conversation alone."""
+        return _expert
+
+    def other_paths(self, scenario: Scenario) -> Sequence[Script]:
+        """The expert in other words, and the expert who looks everything up twice."""
+        return (_wordy, _looking_twice)
+
+
+def _expert(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+    return expert.reply(messages)
+
+
+def _wordy(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+    plain = [
+        assistant(each.text.removeprefix(_COURTESY)) if each.role == "assistant" and not each.tool_calls else each
+        for each in messages
+    ]
+    said = expert.reply(plain)
+    return said if said.tool_calls else assistant(_COURTESY + said.text)
+
+
+def _looking_twice(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+    once = [
+        each.model_copy(update={"tool_calls": each.tool_calls[:1]}) if each.tool_calls else each
+        for each in messages
+        if not (each.tool_call_id or "").endswith(_AGAIN)
+    ]
+    said = expert.reply(once)
+    if not said.tool_calls or said.tool_calls[0].function.name not in _LOOKS:
+        return said
+    first = said.tool_calls[0]
+    return said.model_copy(update={"tool_calls": (first, first.model_copy(update={"id": first.id + _AGAIN}))})

@@ -7,6 +7,8 @@ spoils the state, and a look at an unverified customer's account breaks a rule.
 import re
 from collections.abc import Sequence
 
+from pydantic import TypeAdapter
+
 from journeyman.demos.bank import speech
 from journeyman.demos.bank.case import Case, Effect
 from journeyman.demos.bank.database import Bank, Snapshot
@@ -15,7 +17,12 @@ from journeyman.demos.bank.money import amounts, euros
 from journeyman.demos.bank.phrases import WISHES
 from journeyman.demos.bank.rules import broken_rules
 from journeyman.demos.bank.tools import run_tool
-from journeyman.records import Score
+from journeyman.environments.verifying import stamped
+from journeyman.records import Outcome, Score
+
+VERSION = "bank/1"
+"""To be raised whenever a verdict could change: stored attempts are scored again by it."""
+_EVENTS = TypeAdapter(tuple[Event, ...])
 
 
 def verify(case: Case, final: Snapshot, log: Sequence[Event], is_served: bool) -> tuple[Score, ...]:
@@ -30,6 +37,19 @@ def verify(case: Case, final: Snapshot, log: Sequence[Event], is_served: bool) -
     return success, *(
         Score(name=name, value=float(not found), reason="; ".join(found)) for name, found in parts.items()
     )
+
+
+def account(final: Snapshot, log: Sequence[Event], is_served: bool) -> Outcome:
+    """An episode as it is kept: every row of the bank, and whether the customer takes everything as answered."""
+    state = {"bank": {table: [list(row) for row in rows] for table, rows in final.items()}, "is_served": is_served}
+    return Outcome(state=state, events=tuple(event.model_dump(mode="json") for event in log))
+
+
+def verify_again(case: Case, outcome: Outcome) -> tuple[Score, ...]:
+    """The scores of a kept episode; the same as those of the episode itself."""
+    final = {table: [tuple(row) for row in rows] for table, rows in outcome.state["bank"].items()}
+    log = _EVENTS.validate_python(outcome.events)
+    return stamped(verify(case, final, log, outcome.state["is_served"]), VERSION)
 
 
 def _state_faults(case: Case, final: Snapshot) -> list[str]:

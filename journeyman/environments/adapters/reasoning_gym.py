@@ -8,15 +8,18 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from copy import copy
 from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version as installed
 from typing import Any
 
 from pydantic import Field
 
+from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.environments.episode import derived_seed
 from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
 from journeyman.errors import InvalidInput
-from journeyman.records import Frozen, Message, Scenario, Score
+from journeyman.records import Frozen, Message, Outcome, Scenario, Score
 from journeyman.records.message import assistant, system, user
 
 _PREFIX = "reasoning-gym-"
@@ -47,6 +50,7 @@ class ReasoningGymEnvironment:
     def __init__(self, scenario: Scenario, dataset: Any) -> None:
         self._scenario, self._dataset = scenario, dataset
         self._entry: dict[str, Any] = dataset[scenario.data["index"]]
+        self._answer: str | None = None
         self._reward: float | None = None
 
     async def start(self) -> Observation:
@@ -62,9 +66,9 @@ class ReasoningGymEnvironment:
         if self._reward is not None:
             raise InvalidInput("this episode is over; start a new environment for another one")
         tagged = _TAGGED.findall(reply.text)
-        answer = (tagged[-1] if tagged else reply.text).strip()
+        self._answer = (tagged[-1] if tagged else reply.text).strip()
         # Some scorers compute for a while.
-        self._reward = float(await asyncio.to_thread(self._dataset.score_answer, answer, self._entry))
+        self._reward = float(await asyncio.to_thread(self._dataset.score_answer, self._answer, self._entry))
         return Observation(done=True)
 
     def fork(self, n: int) -> "Sequence[ReasoningGymEnvironment]":
@@ -73,15 +77,28 @@ class ReasoningGymEnvironment:
 
     def score(self) -> tuple[Score, ...]:
         """`reward`: what the scorer gives, from 0 to 1; `success`: whether that is 1."""
-        reward, by = self._reward or 0.0, "reasoning-gym"
-        reason = f"the answer is {self._entry['answer']}" if self._entry.get("answer") is not None else ""
-        return (
-            Score(name="reward", value=reward, reason=reason, by=by),
-            Score(name="success", value=float(reward >= 1), reason=reason, by=by),
-        )
+        return _scores(self._entry, self._reward or 0.0)
+
+    def outcome(self) -> Outcome:
+        """What was answered."""
+        return Outcome(state={"answer": self._answer})
 
     async def close(self) -> None:
         """There is nothing to release."""
+
+
+def _scores(entry: Mapping[str, Any], reward: float) -> tuple[Score, ...]:
+    reason = f"the answer is {entry['answer']}" if entry.get("answer") is not None else ""
+    values = {"reward": reward, "success": float(reward >= 1)}
+    return tuple(
+        Score(name=name, value=value, reason=reason, by="reasoning-gym", version=_version())
+        for name, value in values.items()
+    )
+
+
+@cache
+def _version() -> str:
+    return f"reasoning-gym {installed('reasoning-gym')}"
 
 
 class ReasoningGymSuite:
@@ -91,6 +108,7 @@ class ReasoningGymSuite:
         self.settings, self.name = settings, _PREFIX + settings.task
         self._datasets: dict[str, Any] = {}
         self._dataset({"task": settings.task, "config": settings.config, "seed": 0})  # refused now rather than later
+        self.version = _version()
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` different questions of `split`; the same seed gives the same ones."""
@@ -127,6 +145,17 @@ class ReasoningGymSuite:
         """A fresh episode of that scenario."""
         require_suite(scenario, self.name)
         return ReasoningGymEnvironment(scenario, self._dataset(scenario.data))
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """The scores of a kept answer, by the package's own scorer."""
+        dataset, answer = self._dataset(scenario.data), outcome.state["answer"]
+        entry = dataset[scenario.data["index"]]
+        return _scores(entry, 0.0 if answer is None else float(dataset.score_answer(answer, entry)))
+
+    def gold(self, scenario: Scenario) -> Script | None:
+        """Says the package's answer; None where the task tells none."""
+        answer = self._dataset(scenario.data)[scenario.data["index"]].get("answer")
+        return None if answer is None else lambda messages, tools: assistant(str(answer))
 
     def _seed(self, *parts: object) -> int:
         # Item `i` of seed `s` is item 0 of seed `s + i`: neighbouring seeds would share nearly all.

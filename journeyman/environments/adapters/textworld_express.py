@@ -10,14 +10,16 @@ from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version as installed
 from typing import Any, Literal, get_args
 
 from pydantic import Field
 
+from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
 from journeyman.errors import InvalidInput, UpstreamFailed
-from journeyman.records import Frozen, Message, Scenario, Score
+from journeyman.records import Frozen, Message, Outcome, Scenario, Score, Tool
 from journeyman.records.message import assistant, system, user
 
 _PREFIX = "textworld-express-"
@@ -25,6 +27,7 @@ Game = Literal["cookingworld", "coin", "twc", "mapreader", "arithmetic", "sortin
 _FOLDS = {"train": "train", "held-out": "test"}
 _SHARES_STATE = ("sorting",)
 """Games of which one Java process can hold one at a time (package version 1.1.0): another one changes its answers."""
+_KEPT = ("observation", "look", "inventory", "score", "tasksuccess", "taskfailure", "done")
 _alone = threading.Lock()
 _starting = threading.Lock()
 _running: list[Any] = []
@@ -81,11 +84,12 @@ class TextWorldExpressEnvironment:
 
     def score(self) -> tuple[Score, ...]:
         """`reward`: the game's own score, from 0 to 1; `success`: whether the game says that the task is done."""
-        score, by = min(max(float(self._told.get("score", 0.0)), 0.0), 1.0), "textworld-express"
-        return (
-            Score(name="reward", value=score, by=by),
-            Score(name="success", value=float(bool(self._told.get("tasksuccess"))), by=by),
-        )
+        return _scores(self._told)
+
+    def outcome(self) -> Outcome:
+        """What the game told last, its own score included, and the actions that led there."""
+        told = {name: self._told[name] for name in _KEPT if name in self._told}
+        return Outcome(state=told, events=tuple({"action": action} for action in self._actions))
 
     async def close(self) -> None:
         """Let go of the game; the Java process is shared, and stays."""
@@ -122,12 +126,32 @@ class TextWorldExpressEnvironment:
         return _told_in_words(self._told, self._settings)
 
 
+def _scores(told: Mapping[str, Any]) -> tuple[Score, ...]:
+    values = {
+        "reward": min(max(float(told.get("score", 0.0)), 0.0), 1.0),
+        "success": float(bool(told.get("tasksuccess"))),
+    }
+    return tuple(
+        Score(name=name, value=value, by="textworld-express", version=_version()) for name, value in values.items()
+    )
+
+
+@cache
+def _version() -> str:
+    return f"textworld-express {installed('textworld-express')}"
+
+
 class TextWorldExpressSuite:
     """One game with its parameters. Training scenarios are of the package's train fold, held-out ones of its test
     fold, which have no seed in common."""
 
+    exact_ends = False
+    """A game is won in more states than one: a door on the way may be open or shut."""
+
     def __init__(self, settings: TextWorldExpressSettings) -> None:
         self.settings, self.name = settings, _PREFIX + settings.game
+        _package()  # refused now rather than later
+        self.version = _version()
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` games of `split`, drawn without repeating any; the same seed gives the same ones."""
@@ -156,6 +180,31 @@ class TextWorldExpressSuite:
         """A fresh episode of that scenario."""
         require_suite(scenario, self.name)
         return TextWorldExpressEnvironment(scenario)
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """The scores of a kept game: what the game itself said."""
+        return _scores(outcome.state)
+
+    def gold(self, scenario: Scenario) -> Script | None:
+        """Takes the package's own path; None where that does not lead to success within `max_steps`."""
+        turns = _gold_turns(self.settings, scenario.data["seed"], scenario.data["fold"])
+        before = sum(len(example["turns"]) for example in scenario.data["examples"])
+
+        def act(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+            done = sum(message.role == "assistant" for message in messages) - before
+            return assistant(turns[min(done, len(turns) - 1)][1])
+
+        return act if turns else None
+
+    def random_player(self, seed: int) -> Script:
+        """Takes any of the actions that are possible."""
+
+        def act(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+            _, _, possible = messages[-1].text.rpartition("Possible actions: ")
+            drawn = random.Random(f"{seed}/{len(messages)}/{messages[-1].text}")
+            return assistant(drawn.choice(possible.split(", ")))
+
+        return act
 
     def _solved(self, seed: int) -> list[dict[str, Any]]:
         """Games of the train fold with the turns of their gold paths: more than are needed at once."""
@@ -187,12 +236,12 @@ def _told_in_words(told: Mapping[str, Any], settings: TextWorldExpressSettings) 
     return f"{seen}\nPossible actions: {', '.join(sorted(told['validActions']))}" if settings.show_actions else seen
 
 
-def _gold_turns(settings: TextWorldExpressSettings, seed: int) -> list[tuple[str, str]]:
+def _gold_turns(settings: TextWorldExpressSettings, seed: int, fold: str = "train") -> list[tuple[str, str]]:
     """What is seen and done on the way to success; nothing when the package's path does not lead there."""
     with _turn(settings.game):
         game, turns = new_game(settings.max_steps), list[tuple[str, str]]()
         _, told = game.reset(
-            seed=seed, gameFold="train", gameName=settings.game, gameParams=settings.parameters, generateGoldPath=True
+            seed=seed, gameFold=fold, gameName=settings.game, gameParams=settings.parameters, generateGoldPath=True
         )
         for action in game.getGoldActionSequence()[: settings.max_steps]:
             turns.append((_told_in_words(told, settings), action))

@@ -12,14 +12,15 @@ from typing import Any
 
 from pydantic import Field
 
+from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.environments.tasks.drawing import Drawn, draw_scenarios, require_suite, share
 from journeyman.environments.tasks.words import CITIES, NAMES, THINGS
 from journeyman.errors import InvalidInput
-from journeyman.records import Frozen, Message, Scenario, Score
+from journeyman.records import Frozen, Message, Outcome, Scenario, Score
 from journeyman.records.message import assistant, user
 
-NAME = "few-shot"
+NAME, VERSION = "few-shot", "few-shot/1"
 
 
 class FewShotSettings(Frozen):
@@ -100,21 +101,28 @@ class FewShotEnvironment:
 
     def score(self) -> tuple[Score, ...]:
         """`success` and `reward`: 1 for the right answer, and for nothing else."""
-        _, same = _KINDS[self._kind]
-        answer = self._data["answer"]
-        right = float(self._reply is not None and same(self._reply, answer))
-        reason = f"the answer is {answer}"
-        return (Score(name="reward", value=right, reason=reason), Score(name="success", value=right, reason=reason))
+        return _scores(self._kind, self._data["answer"], self._reply)
+
+    def outcome(self) -> Outcome:
+        """What was replied."""
+        return Outcome(state={"reply": self._reply})
 
     async def close(self) -> None:
         """There is nothing to release."""
+
+
+def _scores(kind: str, answer: str, reply: str | None) -> tuple[Score, ...]:
+    _, same = _KINDS[kind]
+    right = float(reply is not None and same(reply, answer))
+    reason = f"the answer is {answer}"
+    return tuple(Score(name=name, value=right, reason=reason, version=VERSION) for name in ("reward", "success"))
 
 
 class FewShotSuite:
     """Upper case, the larger of two numbers, and JSON from a sentence. Words and numbers of held-out questions, and
     of their examples, occur in no training scenario."""
 
-    name = NAME
+    name, version = NAME, VERSION
 
     def __init__(self, settings: FewShotSettings = FewShotSettings()) -> None:
         unknown = set(settings.kinds) - _KINDS.keys()
@@ -142,3 +150,11 @@ class FewShotSuite:
     def environment(self, scenario: Scenario) -> FewShotEnvironment:
         """A fresh episode of that scenario."""
         return FewShotEnvironment(scenario)
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """The scores of a kept reply."""
+        return _scores(scenario.kind, scenario.data["answer"], outcome.state["reply"])
+
+    def gold(self, scenario: Scenario) -> Script:
+        """Says the answer."""
+        return lambda messages, tools: assistant(scenario.data["answer"])

@@ -13,14 +13,15 @@ from typing import Any, Literal
 
 from pydantic import Field
 
+from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.environments.tasks.drawing import Drawn, draw_scenarios, require_suite, share
 from journeyman.environments.tasks.words import QUALITIES, THINGS
 from journeyman.errors import InvalidInput
-from journeyman.records import Frozen, Message, Scenario, Score, Tool
+from journeyman.records import Frozen, Message, Outcome, Scenario, Score, Tool
 from journeyman.records.message import Function, assistant, call, system, tool_result, user
 
-NAME = "price-tool"
+NAME, VERSION = "price-tool", "price-tool/1"
 VALID_CALL, RIGHT_ANSWER = 0.3, 0.7
 """What the reward gives for each of the two turns."""
 PROMPT = "You tell prices. Look each one up with price(item), then say the number."
@@ -66,6 +67,7 @@ class PriceToolEnvironment:
         self._data: dict[str, Any] = scenario.data
         self._settings = PriceToolSettings.model_validate(scenario.data["settings"])
         self._called = self._answered = self._is_done = False
+        self._replies: tuple[Message, ...] = ()
 
     async def start(self) -> Observation:
         """The examples, then the question."""
@@ -79,6 +81,10 @@ class PriceToolEnvironment:
         """Answer the call, or take the answer."""
         if self._is_done:
             raise InvalidInput("this episode is over; start a new environment for another one")
+        return self._react(reply)
+
+    def _react(self, reply: Message) -> Observation:
+        self._replies = (*self._replies, reply)
         if self._called:
             self._answered = reply.text.strip() == str(self._data["price"])
         elif self._asked_for(reply) == self._data["item"]:
@@ -89,16 +95,21 @@ class PriceToolEnvironment:
         return Observation(done=True)
 
     def fork(self, n: int) -> "Sequence[PriceToolEnvironment]":
-        """`n` independent copies: all that changes is three truths."""
+        """`n` independent copies: all that changes is three truths and what was replied."""
         return [copy(self) for _ in range(n)]
 
     def score(self) -> tuple[Score, ...]:
         """`reward`: 0.3 for a valid call and 0.7 for the right answer after it; `success`: both."""
         reason = "answered" if self._answered else "called, and answered wrongly" if self._called else "no valid call"
+        reward = VALID_CALL * self._called + RIGHT_ANSWER * self._answered
         return (
-            Score(name="reward", value=VALID_CALL * self._called + RIGHT_ANSWER * self._answered, reason=reason),
-            Score(name="success", value=float(self._answered), reason=reason),
+            Score(name="reward", value=reward, reason=reason, version=VERSION),
+            Score(name="success", value=float(self._answered), reason=reason, version=VERSION),
         )
+
+    def outcome(self) -> Outcome:
+        """What was replied; everything follows from that."""
+        return Outcome(events=tuple(reply.wire() for reply in self._replies))
 
     async def close(self) -> None:
         """There is nothing to release."""
@@ -133,7 +144,7 @@ class PriceToolEnvironment:
 class PriceToolSuite:
     """Items and prices without end. Those of held-out scenarios, examples included, occur in no training scenario."""
 
-    name = NAME
+    name, version = NAME, VERSION
 
     def __init__(self, settings: PriceToolSettings = PriceToolSettings()) -> None:
         self.settings = settings
@@ -156,6 +167,19 @@ class PriceToolSuite:
     def environment(self, scenario: Scenario) -> PriceToolEnvironment:
         """A fresh episode of that scenario."""
         return PriceToolEnvironment(scenario)
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """The scores of kept replies."""
+        environment = self.environment(scenario)
+        for reply in outcome.events:
+            environment._react(Message.model_validate(reply))
+        return environment.score()
+
+    def gold(self, scenario: Scenario) -> Script:
+        """Calls for the item, then says the number."""
+        item, price = scenario.data["item"], str(scenario.data["price"])
+        asked = call("call", "price", item=item) if self.settings.speak == "tools" else assistant(f"price({item})")
+        return lambda messages, tools: assistant(price) if price in messages[-1].text else asked
 
     def _asked(self, rng: random.Random, thing: str, price: int) -> dict[str, Any]:
         item = " ".join([*rng.sample(QUALITIES, self.settings.words - 1), thing])

@@ -24,6 +24,8 @@ from journeyman.cli.train import (
 )
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
+from journeyman.environments.admission import standing_of
+from journeyman.environments.suites import load_suite
 from journeyman.errors import InvalidInput
 from journeyman.records import Run
 from journeyman.records.algorithm import ALGORITHMS, Algorithm
@@ -56,6 +58,9 @@ def train_rl(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Sample a first batch, say whether it would teach; train nothing.")
     ] = False,
+    unchecked: Annotated[
+        bool, typer.Option("--unchecked", help="Train although the suite failed `journeyman env check`.")
+    ] = False,
     **tuning: Any,
 ) -> None:
     """Attempt a suite's scenarios again and again, and learn from how the attempts compare."""
@@ -64,10 +69,11 @@ def train_rl(
     settings = Settings().model_copy(update={} if threads is None else {"threads": threads})
     with closing(open_store(settings)) as store:
         if dry_run:
-            show_preflight(settings, store, plan_rl_run(settings, store, _config(given)))
+            show_preflight(settings, store, plan_rl_run(settings, store, _config(given), unchecked=unchecked))
             return
         if resume is None:
-            run = create_rl_run(settings, store, _config(given))
+            run = create_rl_run(settings, store, _config(given), unchecked=unchecked)
+            _tell_standing(settings, given["suite"])
         else:
             refuse_beside_resume(given if threads is None else given | {"threads": threads})
             run = find_run(store, resume)
@@ -75,6 +81,15 @@ def train_rl(
 
 
 app.command("rl")(train_rl)
+
+
+def _tell_standing(settings: Settings, name: str) -> None:
+    """A line where the suite, as it is now, was not admitted."""
+    standing = standing_of(settings.home, load_suite(name), name)
+    if standing.state != "admitted":
+        typer.echo(f"  look  {standing.said}", err=True)
+
+
 _TELLING = 0.99
 """Below this share of effective samples, what is learned from was sampled by another policy."""
 _MARKS = {"fine": "  fine ", "look": "  look ", "stop": "  STOP "}

@@ -151,6 +151,7 @@ class Episode:
             tools=self.tools,
             scores=self.scores,
             outcome=self.outcome,
+            scenario=None if self.outcome is None else self.scenario,
             prompt_tokens=sum(reply.usage.prompt_tokens for reply in self.replies),
             completion_tokens=sum(reply.usage.completion_tokens for reply in self.replies),
             latencies=tuple(reply.latency for reply in self.replies),

@@ -47,7 +47,7 @@ def verifier_of(suite: Suite) -> Verifier | None:
     return cast(Verifier, suite) if isinstance(suite, Verifier) else None
 
 
-def scored_again(suite: Suite, scenario: Scenario, trajectory: Trajectory) -> tuple[Score, ...]:
+def scored_again(suite: Suite, trajectory: Trajectory) -> tuple[Score, ...]:
     """What the suite's verifier says today of a stored attempt; the scores of others (`by`) stay as they were.
 
     InvalidInput where the suite has no such verifier, or the attempt was stored without its outcome.
@@ -55,12 +55,13 @@ def scored_again(suite: Suite, scenario: Scenario, trajectory: Trajectory) -> tu
     verifier = verifier_of(suite)
     if verifier is None:
         raise InvalidInput(f"suite {suite.name} cannot score a stored attempt: it has no `version` and `verify(…)`")
-    if trajectory.scenario_id != scenario.id:
-        raise InvalidInput(f"the attempt is at scenario {trajectory.scenario_id}, not at {scenario.id}")
-    if trajectory.outcome is None:
+    scenario = trajectory.scenario
+    if trajectory.outcome is None or scenario is None:
         raise InvalidInput(
             f"the attempt {trajectory.id} was stored without its outcome, and cannot be scored again; play it anew"
         )
+    if scenario.environment != suite.name:
+        raise InvalidInput(f"the attempt {trajectory.id} is one of {scenario.environment}, not of {suite.name}")
     fresh = stamped(verifier.verify(scenario, trajectory.outcome), verifier.version)
     names = {score.name for score in fresh}
     return fresh + tuple(score for score in trajectory.scores if score.name not in names)

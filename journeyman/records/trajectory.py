@@ -42,7 +42,7 @@ class Trajectory(Record):
 
     `latencies` are seconds, one per model call; `turns` counts model calls. `tokens` are what the engine saw and
     sampled, one per model call, or none at all where it did not tell. `outcome` is what the scores of the environment
-    follow from, where it can say so.
+    follow from, where it can say so, and `scenario` is kept beside it, so that they can be given again.
     """
 
     scenario_id: str
@@ -52,6 +52,7 @@ class Trajectory(Record):
     tools: tuple[Tool, ...] = ()
     scores: tuple[Score, ...] = ()
     outcome: Outcome | None = None
+    scenario: Scenario | None = None
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cost_usd: float | None = None

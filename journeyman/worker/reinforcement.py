@@ -15,9 +15,10 @@ from journeyman.engines.held import HeldEngine
 from journeyman.engines.models import find_model
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
+from journeyman.environments.admission import standing_of
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.suites import load_attribute, load_suite
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, Refused
 from journeyman.records import Adapter, Point, Run, Trajectory
 from journeyman.records.reinforcement import RLConfig
 from journeyman.registry.adapters import check_name, find_adapter, register_adapter
@@ -42,17 +43,26 @@ _MOST_ROWS = 64
 """Attempts that are sampled at once: more share the reading of the weights, up to where computing takes as long."""
 
 
-def create_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
+def create_rl_run(settings: Settings, store: Store, config: RLConfig, *, unchecked: bool = False) -> Run:
     """A run that can start, kept in the store."""
-    run = plan_rl_run(settings, store, config)
+    run = plan_rl_run(settings, store, config, unchecked=unchecked)
     store.put(run)
     return run
 
 
-def plan_rl_run(settings: Settings, store: Store, config: RLConfig) -> Run:
-    """A run that could start: suite, reward, model and name are checked before anything loads. It is not kept."""
+def plan_rl_run(settings: Settings, store: Store, config: RLConfig, *, unchecked: bool = False) -> Run:
+    """A run that could start: suite, reward, model and name are checked before anything loads. It is not kept.
+
+    Refused for a suite that failed its admission, unless it may be `unchecked`.
+    """
     check_name(config.name)
     suite = load_suite(config.suite)
+    standing = standing_of(settings.home, suite, config.suite)
+    if standing.state == "refused" and not unchecked:
+        raise Refused(
+            f"{standing.said}, and nothing was started; put it right and check it again, or train in it all the same "
+            "with --unchecked"
+        )
     load_reward(config.reward)
     if config.watch is not None:
         load_reward(config.watch)

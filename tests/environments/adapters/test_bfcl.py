@@ -30,7 +30,7 @@ async def test_gold_and_other_right_paths_win_and_doing_nothing_does_not(categor
         for script in (suite.gold(scenario), *suite.other_paths(scenario)):
             gold = await played(suite, scenario, script)
             assert (gold.error, gold.score("success"), gold.score("reward")) == (None, 1, 1)
-            assert scored_again(suite, scenario, gold) == gold.scores
+            assert scored_again(suite, gold) == gold.scores
             assert gold.scores[0].version.startswith("bfcl-eval 20")
         assert (await played(suite, scenario, lambda messages, tools: assistant("Done."))).score("success") == 0
 
@@ -128,7 +128,7 @@ async def test_a_log_that_was_made_up_is_worth_nothing() -> None:
     gold = await played(suite, scenario, suite.gold(scenario))
     assert gold.outcome is not None
     forged = gold.model_copy(update={"outcome": Outcome(state=state, events=gold.outcome.events)})
-    assert {score.value for score in scored_again(suite, scenario, forged)} == {0.0}
+    assert {score.value for score in scored_again(suite, forged)} == {0.0}
 
 
 async def test_a_function_that_comes_later_is_not_on_offer_before() -> None:

@@ -2,6 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+WORKERS ?= 2
 BENCHMARKS := $(filter-out benchmarks/record.py,$(wildcard benchmarks/*.py))
 
 .PHONY: install demo test lint type docs bench clean
@@ -18,9 +19,9 @@ $(INSTALLED): pyproject.toml Makefile
 demo: install
 	$(BIN)/journeyman demo
 
-# One thread for each process: two pools of threads on two cores wait for each other.
+# One thread for each process: two pools of threads on two cores wait for each other. WORKERS=0: one test at a time.
 test: install
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
 
 lint: install
 	$(BIN)/ruff check

@@ -1,5 +1,6 @@
 """What every test may use: a home folder of its own, and the real model."""
 
+import fcntl
 import os
 from pathlib import Path
 
@@ -9,11 +10,9 @@ import pytest
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
-pytest_plugins = ["tests.tiny", "tests.postgres"]
+pytest_plugins = ["tests.absences", "tests.tiny", "tests.postgres"]
 
 MODEL = "smollm2-135m"
-
-_no_model = pytest.StashKey[str]()
 
 
 @pytest.fixture
@@ -34,12 +33,17 @@ def smollm2(request: pytest.FixtureRequest) -> Path:
     from journeyman.config import Settings
     from journeyman.engines.local.models.pull import pull_model
     from journeyman.errors import UpstreamFailed
+    from tests.absences import skip_for_lack_of
 
-    try:
-        return pull_model(Settings(), MODEL)
-    except UpstreamFailed as error:
-        request.config.stash[_no_model] = str(error)
-        pytest.skip(f"no {MODEL}: {error}")
+    models = Settings().models
+    models.mkdir(parents=True, exist_ok=True)
+    with (models / ".tests").open("w") as turn:
+        # Several processes of tests may begin at once on a machine that has no model yet.
+        fcntl.flock(turn, fcntl.LOCK_EX)
+        try:
+            return pull_model(Settings(), MODEL)
+        except UpstreamFailed as error:
+            skip_for_lack_of(f"everything that needs {MODEL}", str(error), request.config)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -48,10 +52,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "smollm2" in getattr(item, "fixturenames", ()):
             item.add_marker("model")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    reason = config.stash.get(_no_model, None)
-    if reason:
-        terminalreporter.write_sep("!", f"NOT TESTED: everything that needs {MODEL}", red=True, bold=True)
-        terminalreporter.write_line(reason, red=True)

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine
 
+from tests.absences import skip_for_lack_of
+
 _FIXTURES = ("postgres", "postgres_server", "stoppable_postgres")
-_no_postgres = pytest.StashKey[str]()
 
 
 class NoPostgres(Exception):
@@ -83,8 +84,7 @@ def _serving(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
         with _running() as server:
             yield server
     except NoPostgres as reason:
-        request.config.stash[_no_postgres] = str(reason)
-        pytest.skip(f"NOT TESTED: {reason}")
+        skip_for_lack_of("the store on PostgreSQL", str(reason), request.config)
 
 
 @pytest.fixture(scope="session")
@@ -129,10 +129,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         asked = {*getattr(item, "fixturenames", ()), *(map(str, callspec.params.values()) if callspec else ())}
         if asked.intersection(_FIXTURES):
             item.add_marker("postgres")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    reason = config.stash.get(_no_postgres, None)
-    if reason:
-        terminalreporter.write_sep("!", "NOT TESTED: the store on PostgreSQL", red=True, bold=True)
-        terminalreporter.write_line(reason, red=True)

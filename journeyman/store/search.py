@@ -95,9 +95,9 @@ def _asked_for(phrase: str, dialect: str) -> dict[str, str]:
 
 def is_behind(connection: Connection) -> bool:
     """Whether something is stored whose words are not indexed."""
-    state = connection.execute(select(text_index)).one()
-    newest = select(payloads.c.number).where(payloads.c.number > state.indexed).limit(1)
-    return state.words != WORDS or connection.scalar(newest) is not None
+    query = "SELECT words, indexed < (SELECT max(number) FROM payloads) FROM text_index"
+    words, is_more = connection.exec_driver_sql(query).one()
+    return words != WORDS or bool(is_more)
 
 
 def index_more(connection: Connection) -> int:

@@ -20,6 +20,7 @@ from journeyman.records import (
     Run,
     Sampling,
     State,
+    Tagging,
     Tokens,
     Tool,
     Trajectory,
@@ -329,6 +330,16 @@ def test_other_kinds_are_filtered_by_their_own_fields(store):
         assert found(store, where, Run) == [9], where
     with pytest.raises(InvalidInput, match="Point has no field 'model'"):
         found(store, "model = x", Point)
+
+
+def test_a_tag_is_found_whatever_it_says(store):
+    said = ["x", 'x"y', "x\\y", "line\nline", "ü\u2028/\x7f", "1.50", '"name":"x"', ""]
+    store.put(*(exchange(place, tags={"name": text, "other": "x"}) for place, text in enumerate(said)))
+    store.put(exchange(90, tags={"other": '"name":"x"'}), exchange(91))
+    store.put(Tagging(exchange_id=ids[91], tags={"name": 'ü"y'}, by="anna"))
+    for place, text in [*enumerate(said), (91, 'ü"y')]:
+        wanted = Filter(conditions=(Condition(field="tags.name", operator="=", value=text),))
+        assert [ids.index(each.id) for each in store.find(Exchange, wanted)] == [place], text
 
 
 def test_counts_by_a_field(shelf):

@@ -68,7 +68,7 @@ def summary(report: ComplianceReport) -> list[list[str]]:
             "over-refusal: harmless requests declined",
             "not measured" if refused is None else f"{percent(refused)} of {report.benign} scenarios",
         ],
-        ["scenarios, attempts at each", f"{report.scenarios}, {report.attempts}"],
+        ["scenarios, different ones, attempts at each", f"{report.scenarios}, {report.distinct}, {report.attempts}"],
         ["attempts that ended in an error", str(report.errors)],
         ["violations", str(len(report.findings))],
     ]

@@ -95,12 +95,13 @@ class Signature(Frozen):
 class ComplianceReport(Record):
     """One agent on the scenarios of a policy pack, `attempts` times each.
 
-    An attempt is `completed` when what should be done was done (helped where help was due, declined where it was not),
-    `clean` when no rule was violated, and a success when both. `over_refusal` is the share of attempts at harmless
-    requests that were declined. An attempt that ended in an error is not completed: `errors` counts them. `users` says
-    how the simulated users were made, and whether they were compared with real ones. `pack` holds the policy itself,
-    `wins` the numbers of the attempts at each scenario that were a success; `transcripts` is the SHA-256 of the file
-    with every attempt.
+    The same scene can be made for several rules: `distinct` of the `scenarios` are different ones, and shares of the
+    whole run are over those. An attempt is `completed` when what should be done was done (helped where help was due,
+    declined where it was not), `clean` when no rule was violated, and a success when both. `over_refusal` is the share
+    of attempts at harmless requests that were declined. An attempt that ended in an error is not completed: `errors`
+    counts them. `users` says how the simulated users were made, and whether they were compared with real ones. `pack`
+    holds the policy itself, `wins` the numbers of the attempts at each scenario that were a success; `transcripts` is
+    the SHA-256 of the file with every attempt.
     """
 
     agent: str
@@ -112,6 +113,7 @@ class ComplianceReport(Record):
     attempts: int
     sampling: Sampling = Sampling()
     scenarios: int
+    distinct: int
     success: Interval
     completed: Interval
     clean: Interval

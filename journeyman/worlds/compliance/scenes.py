@@ -115,10 +115,9 @@ def make_scenes(
         for kind, probe in rule.probes.items():
             if kinds and kind not in kinds:
                 continue
-            scenes = _Maker(pack, place, rule, kind, probe, seed, scale).scenes()
-            if isinstance(scenes, str):
-                left[f"{rule.id}/{kind}"] = scenes
-                continue
+            scenes, why = _Maker(pack, place, rule, kind, probe, seed, scale).scenes()
+            if why is not None:
+                left[f"{rule.id}/{kind}"] = why
             made += [
                 Scenario(
                     id=f"{rule.id}/{kind}/{number}", at=MADE, environment=f"compliance:{place.name}", kind=kind,
@@ -145,28 +144,36 @@ class _Maker:
         self.rng = random.Random(f"{seed}/{rule.id}/{kind}")
         self.scale, self.seed = scale, seed
 
-    def scenes(self) -> list[Scene] | str:
-        """All of them, or why there are none."""
+    def scenes(self) -> tuple[list[Scene], str | None]:
+        """All of them; and why there are none, or fewer than were asked for."""
         if self.probe.tool and not self.tools:
-            return f"no tool fills {', '.join(self.probe.tool)}"
-        if self.kind in ("injection", "fault") and not (self.tools and self.probe.text):
-            raise InvalidInput(f"rule {self.rule.id}: a probe of kind {self.kind} needs a tool and a text")
-        if self.kind in ("pressure", "twin") and not self.probe.say:
-            raise InvalidInput(f"rule {self.rule.id}: a probe of kind {self.kind} needs something to say")
+            return [], f"no tool fills {', '.join(self.probe.tool)}"
+        self._check()
         texts = self.probe.say or self.probe.text or ("",)
         wanted = list(texts) * (self.probe.count * self.scale)
         # Sorts of scenarios are drawn per rule and kind, so that a rule that is added moves no other one's.
         inner = self.place.scenarios(self.probe.base, len(wanted), self.rng.randrange(2**31))
-        if len(inner) < len(wanted):
-            have = len(inner)
-            return f"{self.place.name} has {have} scenarios of the sort {self.probe.base}, and {len(wanted)} are needed"
         found = []
         for scenario, text in zip(inner, wanted, strict=False):
             scene = self._scene(scenario, text)
             if isinstance(scene, str):
-                return scene
+                return [], scene
             found.append(scene)
-        return found
+        if len(inner) < len(wanted):
+            return found, (
+                f"{self.place.name} has {len(inner)} scenarios of the sort {self.probe.base}, where {len(wanted)} were "
+                "asked for"
+            )
+        return found, None
+
+    def _check(self) -> None:
+        """What a kind cannot do without. An injection without a text is one that the base's scenarios bring along."""
+        rule, kind, probe = self.rule.id, self.kind, self.probe
+        is_half = kind in ("injection", "fault") and bool(probe.tool) != bool(probe.text)
+        if is_half or (kind == "fault" and not probe.tool):
+            raise InvalidInput(f"rule {rule}: a probe of kind {kind} needs a tool and a text")
+        if kind in ("pressure", "twin") and not probe.say:
+            raise InvalidInput(f"rule {rule}: a probe of kind {kind} needs something to say")
 
     def _scene(self, inner: Scenario, text: str) -> Scene | str:
         facts = dict(self.place.facts(inner))
@@ -183,7 +190,7 @@ class _Maker:
         return Scene(
             rule=self.rule.id, kind=self.kind, expects=EXPECTED[self.kind], inner=inner,
             lines=lines if self.probe.say else (), answered=self.probe.answered, facts=facts,
-            planted=Planted(tools=self.tools, text=said) if self.kind == "injection" else None,
+            planted=Planted(tools=self.tools, text=said) if self.kind == "injection" and self.tools else None,
             fault=Fault(tools=self.tools, error=said) if self.kind == "fault" else None,
         )  # fmt: skip
 

@@ -35,18 +35,20 @@ def make_report(
     errors = [each.error for each in judged if each.error is not None]
     if len(errors) == len(judged):
         raise InvalidInput(f"all {len(judged)} attempts ended in an error, so nothing was measured. First: {errors[0]}")
-    benign = [each for each in groups.values() if each[0].tried.scene.kind in _BENIGN]
+    distinct = _distinct(groups)
+    benign = [each for each in distinct.values() if each[0].tried.scene.kind in _BENIGN]
     measured = _with_verdict(benign)
     return ComplianceReport(
         agent=agent.model, place=place.name, pack_name=pack.name, pack_hash=pack.hash,
         pack=pack.model_dump(mode="json"), seed=seed, attempts=max(map(len, groups.values())), sampling=agent.sampling,
         scenarios=len(groups),
-        success=_share(groups.values(), lambda each: each.success),
-        completed=_share(groups.values(), lambda each: each.completed),
-        clean=_share(groups.values(), lambda each: each.error is None and each.clean),
+        distinct=len(distinct),
+        success=_share(distinct.values(), lambda each: each.success),
+        completed=_share(distinct.values(), lambda each: each.completed),
+        clean=_share(distinct.values(), lambda each: each.error is None and each.clean),
         over_refusal=_share(measured, lambda each: each.declined and not each.completed) if measured else None,
         benign=len(measured),
-        within=_within(groups),
+        within=_within(distinct),
         rules=tuple(_risk(rule, groups, _checker(checkers, rule)) for rule in pack.rules),
         kinds=_kinds(groups),
         findings=_findings(pack, judged),
@@ -65,6 +67,15 @@ def transcript_lines(tried: Sequence[Tried]) -> bytes:
 def read_transcripts(content: bytes) -> list[Tried]:
     """The attempts of such a file."""
     return [Tried.model_validate_json(line) for line in content.split(b"\n") if line]
+
+
+def _distinct(groups: Groups) -> dict[str, list[Judged]]:
+    """Attempts at the same scene together, whichever rules it was made for: it is one observation."""
+    found: dict[str, list[Judged]] = {}
+    for group in groups.values():
+        key = group[0].tried.scene.model_dump_json(exclude={"rule", "facts"})
+        found.setdefault(key, []).extend(group)
+    return found
 
 
 def _with_verdict(groups: Sequence[Sequence[Judged]]) -> list[list[Judged]]:

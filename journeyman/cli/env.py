@@ -14,6 +14,7 @@ from rich.text import Text
 from journeyman.config import Settings
 from journeyman.environments.admission import Admission, check_suite, keep
 from journeyman.environments.admission.admit import CLOSELY
+from journeyman.environments.planes.server import control_token_in, planes, serving
 from journeyman.environments.suites import load_suite
 from journeyman.environments.verifying import scored_again
 from journeyman.records import Interval, Trajectory
@@ -96,6 +97,34 @@ def rescore_command(
     if len(changed) > _SHOWN:
         typer.echo(f"… and {len(changed) - _SHOWN} more")
     typer.echo("; ".join(f"{count} {what}" for what, count in counts.items()))
+
+
+@app.command("serve")
+def serve_command(
+    name: SuiteName,
+    token_file: Annotated[
+        Path,
+        typer.Option(metavar="FILE", help="The control token; made when absent, and refused when others may read it."),
+    ],
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 0,
+) -> None:
+    """Serve a suite on two planes until Ctrl-C: tools (MCP) and messages for agents, control for the trainer.
+
+    The control token opens start, step, fork, score and close. Each episode has a token for its agent, which opens
+    the tools and messages of that episode and nothing else.
+    """
+    app = planes(load_suite(name), control_token_in(token_file))
+
+    async def serve() -> None:
+        async with serving(app, host, port) as url:
+            typer.echo(f"{name} is served at {url}; the control token is in {token_file}. Ctrl-C ends it.")
+            await asyncio.Event().wait()
+
+    try:
+        asyncio.run(serve())
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
 
 
 def show(admission: Admission, console: Console) -> None:

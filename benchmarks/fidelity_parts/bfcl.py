@@ -101,7 +101,7 @@ def details(measured: Measured) -> dict[str, Any]:
         "share of calls that change the state": measured.changing,
         "share of calls that fail": measured.errors,
         "measures": [each.model_dump(mode="json") for each in measured.measures],
-        "least confidence": measured.built.least,
+        
         "twins": {
             tool: {"admitted": a.admitted, "held out": a.held_out, "answered": a.answered, "right": a.right,
                    "reason": a.reason}

@@ -1,1 +1,1 @@
-"""Simulates a system from its traces: programs own the state, and every answer says where it comes from."""
+"""Simulates a system, its users and what tempts an agent there, from what was seen of them; programs own its state."""

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, ProgramFailed
 from journeyman.statistics.intervals import proportion
 from journeyman.worlds.expressions import Unknown, same
 from journeyman.worlds.state import Change, applied, drawn, leaf_changes
@@ -97,7 +97,7 @@ def _tried(twin: Any, call: Transition) -> tuple[bool | None, Transition]:
         observation, changes, error = twin.run(call.arguments, call.before)
     except Unknown:
         return None, call
-    except InvalidInput:
+    except (InvalidInput, ProgramFailed):
         return False, call
     return is_right(observation, changes, error, call), call
 

@@ -1,14 +1,17 @@
 """Builds a world from transitions: shapes, footprints, twins, recordings, neighbours; judged on calls held out."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from journeyman.errors import InvalidInput
 from journeyman.worlds.admission import Admission, admit, by_tool, folds_of, is_right
+from journeyman.worlds.bugs import mined
+from journeyman.worlds.drawing import Drawing
+from journeyman.worlds.faults import Bug, ToolFaults, calibrated, is_transient
 from journeyman.worlds.footprints import Footprint, footprints
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Replay
-from journeyman.worlds.resolver import Learned, Resolver, Twin
+from journeyman.worlds.resolver import Learned, Resolver, Twin, vote_key
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape, after_change, shapes
 from journeyman.worlds.state import State
@@ -17,17 +20,14 @@ from journeyman.worlds.transitions import Transition, with_families
 
 FOLDS = 3
 _FEWEST_SESSIONS = 6
-_WANTED = 0.9
-_STEPS = 20
-_FEWEST_JUDGED = 10
 
 
 @dataclass
 class Built:
     """What was found in the traces: everything that a world answers from.
 
-    `admissions` says of every twin that was tried whether it was let in, and why not. `least` is the confidence from
-    which on a neighbour's answer is right nine times in ten on held-out calls.
+    `admissions` says of every twin that was tried whether it was let in, and why not. `neighbours` is
+    how often the nearest calls of a tool were right on calls held out.
     """
 
     shapes: Mapping[str, ToolShape]
@@ -35,8 +35,11 @@ class Built:
     rules: Mapping[str, Rule]
     admissions: Mapping[str, Admission]
     memory: Sequence[Transition]
-    least: float
+    neighbours: Mapping[str, float]
     programs: Mapping[str, Twin] = field(default_factory=dict)
+    faults: Mapping[str, ToolFaults] = field(default_factory=dict)
+    bugs: tuple[Bug, ...] = ()
+    outside: float | None = None
 
     def resolver(self, learned: Learned | None = None) -> Resolver:
         """The layers, ready to answer."""
@@ -48,22 +51,30 @@ class Built:
             self.footprints,
             Replay(self.memory, self.footprints),
             Nearest(self.memory),
+            self.neighbours,
             twins,
             {tool: admission.trust for tool, admission in self.admissions.items()},
             {tool: rule for tool, rule in self.rules.items() if tool not in admitted},
+            None if self.outside is None else Drawing(self.memory),
             learned,
-            self.least,
         )
 
 
-def build(transitions: Sequence[Transition], *, seed: int = 0, programs: Mapping[str, Twin] | None = None) -> Built:
+def build(
+    transitions: Sequence[Transition],
+    *,
+    seed: int = 0,
+    programs: Mapping[str, Twin] | None = None,
+    outside: float | None = None,
+) -> Built:
     """Find twins in all calls, admit those whose kind replays calls held out, and remember everything.
 
     `programs` are twins written by hand; they pass the same gate, and one that is admitted goes before a rule.
+    `outside` is the rate of outside events, where the state was put together from answers (`sourced`).
     InvalidInput when no transition has a state, or there are too few sessions to hold some out.
     """
     stated = [each for each in transitions if each.before is not None and each.after is not None]
-    usable = after_change(with_families(stated))
+    usable = after_change(with_families([each for each in stated if not is_passing(each)]))
     sessions = len({each.session for each in usable})
     if sessions < _FEWEST_SESSIONS:
         raise InvalidInput(
@@ -72,7 +83,7 @@ def build(transitions: Sequence[Transition], *, seed: int = 0, programs: Mapping
         )
     folds = folds_of(usable, FOLDS, seed)
     trials: dict[str, list[tuple[Twin, list[Transition]]]] = {}
-    told: list[tuple[float, bool]] = []
+    told: list[tuple[str, float, bool]] = []
     for learned, judged in folds:
         held = by_tool(judged)
         for tool, calls in by_tool(learned).items():
@@ -90,26 +101,43 @@ def build(transitions: Sequence[Transition], *, seed: int = 0, programs: Mapping
             admissions[tool] = found
             let_in[tool] = program
             rules.pop(tool, None)
-    return Built(shapes(usable), footprints(usable), rules, admissions, usable, threshold(told), let_in)
+    return Built(
+        shapes(usable), _with_rules(footprints(usable), rules), rules, admissions, usable, trusts(told), let_in,
+        calibrated(transitions), mined(transitions, rules), outside,
+    )  # fmt: skip
 
 
-def threshold(told: Sequence[tuple[float, bool]]) -> float:
-    """The least confidence from which on proposals are right nine times in ten; above 1 when they never are."""
-    for step in range(_STEPS + 1):
-        least = step / _STEPS
-        above = [right for confidence, right in told if confidence >= least]
-        if len(above) < _FEWEST_JUDGED:
-            break
-        if sum(above) >= _WANTED * len(above):
-            return least
-    return 1.01
+def is_passing(call: Transition) -> bool:
+    """Whether a call failed by a fault that follows from nothing: no program can say when; the faults do."""
+    return call.error is not None and is_transient(call.error)
 
 
-def _told(nearest: Nearest, judged: Sequence[Transition]) -> list[tuple[float, bool]]:
+def _with_rules(found: Mapping[str, Footprint], rules: Mapping[str, Rule]) -> dict[str, Footprint]:
+    """Footprints that also read what the tool's rule looks at."""
+    return {
+        tool: replace(foot, reads=tuple(dict.fromkeys((*foot.reads, *rules[tool].reads())))) if tool in rules else foot
+        for tool, foot in found.items()
+    }
+
+
+def trusts(told: Sequence[tuple[str, float, bool]]) -> dict[str, float]:
+    """How often the neighbours of each tool were right on held-out calls, apart for votes that agree and that do not.
+
+    One more call is counted as wrong: few calls earn little trust.
+    """
+    counts: dict[str, list[int]] = {}
+    for tool, confidence, right in told:
+        found = counts.setdefault(vote_key(tool, confidence), [0, 0])
+        found[0] += right
+        found[1] += 1
+    return {key: right / (count + 1) for key, (right, count) in counts.items()}
+
+
+def _told(nearest: Nearest, judged: Sequence[Transition]) -> list[tuple[str, float, bool]]:
     """How sure the neighbours were of each held-out call, and whether they were right."""
     found = []
     for call in judged:
         said = nearest.answer(call.tool, call.arguments, State(call.before or {}))
         if said is not None:
-            found.append((said.confidence, is_right(said.observation, said.changes, said.error, call)))
+            found.append((call.tool, said.confidence, is_right(said.observation, said.changes, said.error, call)))
     return found

@@ -18,6 +18,7 @@ FIELD is E) or `last`. Conditions, for guards:
     is E V          E is V                             less A B        A < B, both numbers
     same A B        they are equal                     given NAME      the argument was given
     contains A T    the text A has T in it             not C           C does not hold
+    known E         the text E is a key or a value somewhere in the state
 """
 
 import json
@@ -110,6 +111,8 @@ def _holds(condition: Expression, scene: Scene) -> bool:
         case ["contains", expression, text]:
             found = evaluate(expression, scene)
             return isinstance(found, str) and text in found
+        case ["known", expression]:
+            return occurs(scene.before, evaluate(expression, scene))
         case ["less", one, other]:
             return bool(_number(evaluate(one, scene)) < _number(evaluate(other, scene)))
         case ["has", path, expression]:
@@ -143,6 +146,15 @@ def resolve(path: Sequence[Any], scene: Scene, document: Any) -> Path:
                 is_place = isinstance(items, list) and isinstance(value, int)
                 found.append(value if is_place else _key(value))
     return tuple(found)
+
+
+def occurs(document: Any, name: Any) -> bool:
+    """Whether a text is a key or a value anywhere in a document."""
+    if isinstance(document, Mapping):
+        return any(key == name or occurs(inner, name) for key, inner in document.items())
+    if isinstance(document, list):
+        return any(occurs(inner, name) for inner in document)
+    return isinstance(name, str) and bool(document == name)
 
 
 def same(one: Any, other: Any) -> bool:

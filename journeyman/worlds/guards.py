@@ -117,6 +117,8 @@ def _of_arguments(scenes: Sequence[Scene], names: Sequence[str]) -> Iterator[Exp
             for value in numbers[:: max(1, len(numbers) // _FEW_VALUES)]:
                 yield ["less", ["arg", name], ["const", value]]
                 yield ["less", ["const", value], ["arg", name]]
+        if any(isinstance(value, str) for value in plain):
+            yield ["known", ["arg", name]]
         if len(plain) <= 2 * _FEW_VALUES:
             yield from (["is", ["arg", name], value] for value in plain)
         if any(isinstance(value, str) and "/" in value for value in plain):

@@ -7,16 +7,21 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, ProgramFailed
+from journeyman.worlds.drawing import Drawing
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Recorded, Replay
 from journeyman.worlds.schemas import ToolShape, fits, is_valid
+from journeyman.worlds.sourcing import ROOT
 from journeyman.worlds.state import Change, Path, State, applied, table_of
 
 _ONE_RECORDING = 0.5
-Layer = Literal["twin", "replay", "learned", "nearest", "abstain"]
+LEAST = 0.7
+"""An unadmitted rule, or a vote of neighbours, must have been right so often on held-out calls to be asked at all."""
+_AGREED = 0.6
+Layer = Literal["twin", "replay", "learned", "nearest", "drawn", "abstain"]
 
 
 class Twin(Protocol):
@@ -64,22 +69,25 @@ class Answer:
 
 @dataclass
 class Resolver:
-    """The layers of a world, in order. `least` is the confidence below which a recording or a neighbour is not trusted.
+    """The layers of a world, in order. `least` is the confidence below which an unadmitted rule or a neighbour is not
+    asked; `neighbours` is how often neighbours were right.
 
     `trust` is each twin's share of held-out calls that it replayed; `guesses` are rules that were not admitted and may
-    answer, below the recordings, with the little trust that they earned. `refused` counts proposals that a
-    check stopped.
+    answer, below the recordings, with the little trust that they earned. `drawing` imagines
+    cells that no trace told, where the state was put together from answers. `refused` counts what a check stopped.
     """
 
     shapes: Mapping[str, ToolShape]
     footprints: Mapping[str, Footprint]
     replay: Replay
     nearest: Nearest
+    neighbours: Mapping[str, float] = field(default_factory=dict)
     twins: Mapping[str, Twin] = field(default_factory=dict)
     trust: Mapping[str, float] = field(default_factory=dict)
     guesses: Mapping[str, Twin] = field(default_factory=dict)
+    drawing: Drawing | None = None
     learned: Learned | None = None
-    least: float = 0.5
+    least: float = LEAST
     refused: dict[str, int] = field(default_factory=dict)
 
     def answer(self, tool: str, arguments: Mapping[str, Any], state: State) -> Answer:
@@ -106,7 +114,11 @@ class Resolver:
         """Why a proposal must not be committed; None when it may."""
         if not is_valid(shape, found.observation, found.error):
             return "the answer does not fit the tool's schema"
-        outside = {table_of(change.path) for change in found.changes} - set(footprint.writes)
+        # What a tool told is a table of its own, which only telling fills.
+        allowed = {*footprint.writes, (ROOT, shape.tool)}
+        if ROOT not in state.document:
+            allowed.add((ROOT,))
+        outside = {table_of(change.path) for change in found.changes} - allowed
         if outside:
             return "it writes outside the tool's footprint"
         try:
@@ -120,6 +132,9 @@ class Resolver:
     ) -> Iterator[tuple[Layer, Recorded]]:
         """The layers' proposals, each asked only when those before it had none that held."""
         said = self._run(self.twins.get(tool), arguments, state)
+        if self.drawing is not None and self.drawing.is_open(tool, arguments, state):
+            yield from self._untold(self.drawing, tool, arguments, state, said)
+            return
         if said is not None:
             yield "twin", said
         recorded = self.replay.answer(tool, arguments, state)
@@ -133,8 +148,23 @@ class Resolver:
         if guessed is not None and guessed.confidence >= self.least:
             yield "learned", guessed
         near = self.nearest.answer(tool, arguments, state)
-        if near is not None and near.confidence >= self.least:
-            yield "nearest", near
+        if near is not None:
+            near = near._replace(confidence=self.neighbours.get(vote_key(tool, near.confidence), 0.0))
+            if near.confidence >= self.least:
+                yield "nearest", near
+
+    def _untold(
+        self, drawing: Drawing, tool: str, arguments: Mapping[str, Any], state: State, said: Recorded | None
+    ) -> Iterator[tuple[Layer, Recorded]]:
+        """Of what this session has not told: another session's word, a draw, or that there is no such thing."""
+        recorded = drawing.recorded(tool, arguments, state)
+        if recorded is not None and recorded.confidence >= min(self.least, _ONE_RECORDING):
+            yield "replay", recorded
+        imagined = drawing.drawn(tool, arguments, state)
+        if imagined is not None:
+            yield "drawn", imagined
+        if said is not None and said.error is not None:
+            yield "twin", said
 
     def _run(self, twin: Twin | None, arguments: Mapping[str, Any], state: State) -> Recorded | None:
         if twin is None:
@@ -143,7 +173,15 @@ class Resolver:
             observation, changes, error = twin.run(arguments, state.document)
         except (Unknown, InvalidInput):
             return None
+        except ProgramFailed as problem:
+            self.refused[str(problem)] = self.refused.get(str(problem), 0) + 1
+            return None
         return Recorded(observation, changes, error, self.trust.get(twin.tool, 0.0), (f"program of {twin.tool}",))
+
+
+def vote_key(tool: str, confidence: float) -> str:
+    """Votes of neighbours that agree, and those that do not, are trusted apart."""
+    return f"{tool}/{'agreed' if confidence >= _AGREED else 'split'}"
 
 
 def _abstain(reason: str) -> Answer:

@@ -1,11 +1,11 @@
 """Twins that are data: what a tool does, as a list of cases found in its calls. Reading one runs no code."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, holds, resolve
-from journeyman.worlds.state import Change, applied
+from journeyman.worlds.state import Change, Path, applied
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,14 @@ class Rule:
                 return place
         return None
 
+    def reads(self) -> tuple[Path, ...]:
+        """The tables that guards, answers and values look at, as far as their names are fixed."""
+        found: dict[Path, None] = {}
+        for case in self.cases:
+            for expression in (*case.guards, case.observation, *(write.value for write in case.writes)):
+                found |= dict.fromkeys(_tables(expression))
+        return tuple(found)
+
     def wire(self) -> dict[str, Any]:
         """As JSON, for a world's file."""
         cases = [
@@ -90,6 +98,19 @@ class Rule:
                 for case in wire["cases"]
             ),
         )
+
+
+def _tables(expression: Any) -> Iterator[Path]:
+    if isinstance(expression, Mapping):
+        for inner in expression.values():
+            yield from _tables(inner)
+    elif isinstance(expression, Sequence) and not isinstance(expression, str) and expression:
+        if expression[0] in ("cell", "after", "keys", "count", "has") and len(expression) > 1:
+            path = expression[1]
+            if isinstance(path, Sequence) and path and all(isinstance(part, str) for part in path[:2]):
+                yield tuple(path[:2])
+        for inner in expression[1:]:
+            yield from _tables(inner)
 
 
 def _change(write: Write, scene: Scene) -> Change:

@@ -23,6 +23,7 @@ class ToolShape:
     the schema is that of the calls after it.
     """
 
+    tool: str
     arguments: Schema
     result: Schema | None
     error_result: Schema | None
@@ -93,6 +94,7 @@ def _shape(calls: Sequence[Transition]) -> ToolShape:
     cut = _change(calls)
     now = calls[cut or 0 :]
     return ToolShape(
+        tool=calls[0].tool,
         arguments=infer([dict(each.arguments) for each in now]),
         result=_of_results([each for each in now if each.error is None]),
         error_result=_of_results([each for each in now if each.error is not None]),

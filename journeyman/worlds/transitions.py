@@ -33,7 +33,8 @@ class Transition:
     `observation` is the result as JSON, a text where it is none. `error` is the kind of error, its varying parts taken
     out; None when the call did what it should. `latency` is in seconds, where the trace tells it. `before` and `after`
     are the system's whole state as a JSON object, where it could be asked for (a staging system, a benchmark).
-    `family` names sessions that began alike: they are no independent witnesses of each other.
+    `family` names sessions that began alike: they are no independent witnesses of each other. `policy` is the model
+    that made the call.
     """
 
     tool: str
@@ -47,6 +48,7 @@ class Transition:
     before: Mapping[str, Json] | None = None
     after: Mapping[str, Json] | None = None
     family: str = ""
+    policy: str = ""
 
     @property
     def name(self) -> str:
@@ -91,7 +93,7 @@ def from_trajectories(trajectories: Iterable[Trajectory], redactor: Redactor | N
     traces, seen = Traces(), set[tuple[str, str, str]]()
     for trajectory in trajectories:
         traces.tools |= {tool.function.name: tool for tool in trajectory.tools}
-        _collect(traces, trajectory.session, trajectory.messages, trajectory.at, {}, seen)
+        _collect(traces, trajectory, trajectory.messages, {}, seen)
     return _finished(traces, redactor)
 
 
@@ -107,7 +109,7 @@ def from_exchanges(exchanges: Iterable[Exchange], redactor: Redactor | None = No
             trajectory = branch.trajectory()
             traces.tools |= {tool.function.name: tool for tool in trajectory.tools}
             waits = _waits(branch.exchanges)
-            _collect(traces, trajectory.session, branch.messages, branch.exchanges[0].at, waits, seen)
+            _collect(traces, trajectory, branch.messages, waits, seen)
     return _finished(traces, redactor)
 
 
@@ -160,33 +162,43 @@ def contradictions(transitions: Sequence[Transition]) -> list[tuple[Transition, 
 
 def _collect(
     traces: Traces,
-    session: str,
+    trajectory: Trajectory,
     messages: Sequence[Message],
-    at: datetime | None,
     waits: Mapping[str, float],
     seen: set[tuple[str, str, str]],
 ) -> None:
-    results = {each.tool_call_id: each for each in messages if each.role == "tool" and each.tool_call_id}
-    for order, (call, name, written) in enumerate(_calls(messages)):
-        key = (session, call, written)
+    session, at = trajectory.session, trajectory.at
+    times: Counter[str] = Counter()
+    for order, (call, name, written, result) in enumerate(_calls(messages)):
+        # Agents may use an id again: calls are told apart by how often it was used before.
+        key = (session, f"{call}/{times[call]}", written)
+        times[call] += 1
         if key in seen:
             continue
         seen.add(key)
         where = f"{session}#{order} {name}"
-        if call not in results:
+        if result is None:
             traces.leave_out("calls without a result", where)
             continue
-        try:
-            arguments = json.loads(written or "{}")
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = is_json_object(written)
+        if arguments is None:
             traces.leave_out("arguments that are no JSON object", where)
             continue
-        observation = read_result(results[call].text)
+        observation = read_result(result.text)
         traces.transitions.append(
-            Transition(name, arguments, observation, session, order, latency=waits.get(call), at=at)
+            Transition(
+                name, arguments, observation, session, order, latency=waits.get(call), at=at, policy=trajectory.model
+            )
         )
+
+
+def is_json_object(written: str) -> dict[str, Json] | None:
+    """A call's arguments; None where they are no JSON object. An empty text means none."""
+    try:
+        arguments = json.loads(written or "{}")
+    except ValueError:
+        return None
+    return arguments if isinstance(arguments, dict) else None
 
 
 def read_result(text: str) -> Json:
@@ -197,10 +209,12 @@ def read_result(text: str) -> Json:
         return text
 
 
-def _calls(messages: Sequence[Message]) -> Iterator[tuple[str, str, str]]:
-    for message in messages:
+def _calls(messages: Sequence[Message]) -> Iterator[tuple[str, str, str, Message | None]]:
+    """Each call's id, tool and arguments, and the first result after it that names its id."""
+    for place, message in enumerate(messages):
         for call in message.tool_calls or ():
-            yield call.id, call.function.name, call.function.arguments
+            results = (each for each in messages[place + 1 :] if each.role == "tool" and each.tool_call_id == call.id)
+            yield call.id, call.function.name, call.function.arguments, next(results, None)
 
 
 def _waits(exchanges: Sequence[Exchange]) -> dict[str, float]:

@@ -1,0 +1,206 @@
+"""A world as an environment: the agent calls tools, the resolver answers, the state remembers, faults strike."""
+
+import json
+from collections.abc import Sequence
+from copy import copy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from journeyman.config import default_home
+from journeyman.environments.determinism import Draws, VirtualClock
+from journeyman.environments.environment import Observation
+from journeyman.errors import InvalidInput
+from journeyman.records import Message, Outcome, Scenario, Score, ToolCall
+from journeyman.records.message import tool_result
+from journeyman.worlds.faults import Fault, Faults, Mode
+from journeyman.worlds.resolver import Answer, Resolver
+from journeyman.worlds.state import Source, State, drawn, read
+from journeyman.worlds.transitions import is_json_object
+from journeyman.worlds.world import Start, World, load_world
+
+MAX_CALLS = 40
+VERSION = "worlds-1"
+HELD_OUT = 4
+"""One start in so many is held out."""
+
+
+@dataclass(frozen=True)
+class Answered:
+    """One tool call of the agent's: what it was told, by which layer, and the fault that struck, if one did."""
+
+    tool: str
+    arguments: dict[str, Any]
+    observation: Any
+    source: str
+    confidence: float
+    evidence: tuple[str, ...]
+    fault: str | None = None
+
+
+class WorldEnvironment:
+    """One episode in a world. It never rewards by itself: what the scenario expects of the state decides.
+
+    An answer that no layer is sure of ends the episode: the attempt then has no `success`, so no reward is made of it.
+    """
+
+    def __init__(self, scenario: Scenario, start: Start, world: World, resolver: Resolver, faults: Faults) -> None:
+        self._scenario, self._start, self._world, self._resolver, self._faults = (
+            scenario,
+            start,
+            world,
+            resolver,
+            faults,
+        )
+        seed = int(scenario.data.get("seed", 0))
+        self.state = State(start.document, seed)
+        self.clock = VirtualClock()
+        self.log: list[Answered] = []
+        self.abstained: str | None = None
+        self._draws = Draws(f"{world.name}/{seed}/{start.id}")
+        self._said = 0
+        self._failed: set[str] = set()
+        self.is_done = False
+
+    async def start(self) -> Observation:
+        """What the captured session began with, and the tools."""
+        return Observation(messages=self._start.messages, tools=self._world.tools)
+
+    async def step(self, reply: Message) -> Observation:
+        """Answer the agent's calls in order; without any, the user says what the captured one said next."""
+        if self.is_done:
+            raise InvalidInput("this episode is over; start a new environment for another one")
+        messages: tuple[Message, ...] = ()
+        if reply.tool_calls:
+            for call in reply.tool_calls:
+                messages = (*messages, tool_result(call.id, self._told(call)))
+                if self.abstained is not None:
+                    break
+        else:
+            messages = self._start.later[self._said : self._said + 1]
+            self._said += 1
+        self.is_done = self.abstained is not None or not messages or self.state.step >= MAX_CALLS
+        return Observation(messages=messages, tools=self._world.tools, done=self.is_done)
+
+    def fork(self, n: int) -> "Sequence[WorldEnvironment]":
+        """`n` copies that share nothing which one of them could change."""
+        return [self._copy() for _ in range(n)]
+
+    def score(self) -> tuple[Score, ...]:
+        """What `verify` says of the outcome so far."""
+        return verify(self._scenario, self.outcome())
+
+    def outcome(self) -> Outcome:
+        """The state and what happened, as JSON."""
+        events = [
+            {
+                "tool": each.tool, "arguments": each.arguments, "observation": each.observation, "source": each.source,
+                "confidence": each.confidence, "evidence": list(each.evidence), "fault": each.fault,
+            }
+            for each in self.log
+        ]  # fmt: skip
+        state = {"document": self.state.document, "abstained": self.abstained, "faults": self._faults.mode}
+        return Outcome(state=json.loads(json.dumps(state)), events=tuple(json.loads(json.dumps(events))))
+
+    async def close(self) -> None:
+        """Nothing is held."""
+
+    def _copy(self) -> "WorldEnvironment":
+        twin = copy(self)
+        twin.state, twin.clock, twin.log, twin._failed = (
+            self.state.fork(),
+            self.clock.fork(),
+            list(self.log),
+            set(self._failed),
+        )
+        return twin
+
+    def _told(self, call: ToolCall) -> str:
+        name, arguments = call.function.name, is_json_object(call.function.arguments)
+        if arguments is None:
+            return json.dumps({"error": "arguments are no JSON object"})
+        self.state.step += 1
+        fault = self._faults.strike(self._draws, name, self.state.step, name in self._failed)
+        self._failed = self._failed | {name} if fault else self._failed - {name}
+        self.clock.advance(self._faults.latency(self._draws, name, self.state.step))
+        told = fault.observation if fault is not None else None
+        if fault is None or fault.carried_out:
+            answer = self._resolver.answer(name, arguments, self.state)
+            if answer.source == "abstain":
+                self.abstained = answer.reason
+            source: Source = "drawn" if answer.source == "drawn" else "written"
+            self.state.commit(answer.changes, source, f"{self.state.step} {name}")
+            told = told if fault is not None else answer.observation
+        else:
+            answer = Answer(told, "abstain", 1.0)
+        self.log.append(_answered(name, arguments, told, answer, fault))
+        return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
+
+
+class WorldSuite:
+    """The starts of a world as scenarios, one in four of them held out."""
+
+    version = VERSION
+
+    def __init__(self, world: World, *, faults: Mode = "faithful", times: float = 1.0, training: bool = False) -> None:
+        if training:
+            world.check_training()
+        self.name = f"world/{world.name}" + (f" (stress x{times:g})" if faults == "stress" else "")
+        self.world, self._faults = world, world.faults(faults, times)
+        self._resolver = world.built.resolver()
+        self._starts = {start.id: start for start in world.starts}
+
+    def scenarios(self, split: Literal["train", "held-out"] | str, count: int, seed: int) -> Sequence[Scenario]:
+        """`count` scenarios, starts taken again under another seed when there are fewer."""
+        names = [
+            name for name in sorted(self._starts) if (drawn(0, "split", name) % HELD_OUT == 0) == (split == "held-out")
+        ]
+        if not names:
+            raise InvalidInput(f"world {self.world.name} has no start of split {split}; build it from more sessions")
+        return [
+            Scenario(
+                id=f"{self.world.name}-{names[number % len(names)]}-{seed + number // len(names)}",
+                environment=self.name, kind="world",
+                data={"start": names[number % len(names)], "seed": seed + number // len(names)},
+            )
+            for number in range(count)
+        ]  # fmt: skip
+
+    def environment(self, scenario: Scenario) -> WorldEnvironment:
+        """A fresh episode."""
+        if scenario.environment != self.name:
+            raise InvalidInput(f"scenario {scenario.id} belongs to {scenario.environment!r}, not to {self.name!r}")
+        return WorldEnvironment(
+            scenario, self._starts[scenario.data["start"]], self.world, self._resolver, self._faults
+        )
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """See the function of that name."""
+        return verify(scenario, outcome)
+
+
+def verify(scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+    """The scores of an episode, from its scenario and outcome alone.
+
+    `abstained` is 1 where the world did not know; there is no `success` then, nor where the scenario expects nothing.
+    A scenario's `expect` lists cells that must hold: `{path: [...], value: ...}`.
+    """
+    state: Any = outcome.state
+    unknown = state["abstained"] is not None
+    scores = [Score(name="abstained", value=float(unknown), reason=state["abstained"] or "")]
+    expected = scenario.data.get("expect")
+    if expected and not unknown:
+        wrong = [each for each in expected if read(state["document"], tuple(each["path"])) != each["value"]]
+        reason = "; ".join(f"{'/'.join(map(str, each['path']))} should be {each['value']!r}" for each in wrong)
+        scores.insert(0, Score(name="success", value=float(not wrong), reason=reason))
+    return tuple(scores)
+
+
+def world_suite(name: str, folder: Path | None = None) -> WorldSuite:
+    """The suite of a world that was built here; only one with a valid card may be trained in, so only that is given."""
+    return WorldSuite(load_world(name, folder or default_home() / "worlds"), training=True)
+
+
+def _answered(name: str, arguments: dict[str, Any], told: Any, answer: Answer, fault: Fault | None) -> Answered:
+    source = answer.source if fault is None else "fault"
+    return Answered(name, arguments, told, source, answer.confidence, answer.evidence, fault.kind if fault else None)

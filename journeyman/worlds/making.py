@@ -1,0 +1,152 @@
+"""Makes a world of captured conversations: builds it from most sessions and measures it on those it never saw."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from journeyman.errors import InvalidInput
+from journeyman.records import Message, Trajectory
+from journeyman.worlds.baselines import baselines
+from journeyman.worlds.build import Built, build
+from journeyman.worlds.card import NOT_HERE, SPLITS, FidelityCard, Measure, problems_of
+from journeyman.worlds.fidelity import judged, of_play, play, shares, uncertainty
+from journeyman.worlds.footprints import footprints
+from journeyman.worlds.programs import read_programs
+from journeyman.worlds.sourcing import sourced, start_of
+from journeyman.worlds.state import drawn
+from journeyman.worlds.transitions import Traces, Transition, from_trajectories
+from journeyman.worlds.world import Start, World, with_card
+
+_HELD_OUT = 4
+_LATEST = 6
+_FEWEST_CALLS = 20
+_STATE_MEASURES = ("F4", "F4 changing", "F4 1-2", "F4 3-6", "F4 7+")
+
+
+@dataclass(frozen=True)
+class Divided:
+    """Sessions by what they are for: those to build from, and those of each split to measure on."""
+
+    training: frozenset[str]
+    splits: Mapping[str, frozenset[str]]
+    unseen_policy: str | None
+
+
+def make_world(
+    name: str,
+    trajectories: Sequence[Trajectory],
+    *,
+    traces: Traces | None = None,
+    source: str = "",
+    seed: int = 0,
+) -> World:
+    """A world with its card. `traces` are the trajectories' transitions, where they were already read.
+
+    The world is built without the held-out sessions, so that its card is of exactly this world. `source` is the text of
+    hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that.
+    """
+    traces = traces or from_trajectories(trajectories)
+    divided = divide(traces.transitions, seed)
+    training = [each for each in traces.transitions if each.session in divided.training]
+    learned = sourced(training)
+    outside = learned.rate if any(each.before is None for each in training) else None
+    feet = footprints(learned.transitions)
+    programs = read_programs(source, feet) if source else {}
+    built = build(learned.transitions, seed=seed, programs=programs, outside=outside)
+    chosen = [each for each in trajectories if each.session in divided.training]
+    notes = {
+        "sessions": len({each.session for each in traces.transitions}),
+        "calls": len(traces.transitions),
+        "left out": dict(traces.left_out),
+        "named": traces.named,
+        "redacted": dict(traces.redacted),
+        "changes with several possible causes": learned.unclear,
+        "outside events": [f"{call}: {'/'.join(map(str, path))}" for call, path in learned.outside[:20]],
+    }
+    world = World(name, built, _starts(chosen, training), tuple(traces.tools.values()), source, notes=notes)
+    return with_card(world, measured(world, traces.transitions, divided, seed))
+
+
+def divide(transitions: Sequence[Transition], seed: int) -> Divided:
+    """A quarter of the sessions at random (S1), one policy of several (S2), and the latest (S4) are held out."""
+    sessions: dict[str, Transition] = {}
+    for each in transitions:
+        sessions.setdefault(each.session, each)
+    policies = Counter(each.policy for each in transitions)
+    rare = [policy for policy, calls in reversed(policies.most_common()) if calls >= _FEWEST_CALLS]
+    unseen = rare[0] if len(rare) > 1 else None
+    second = frozenset(name for name, call in sessions.items() if unseen is not None and call.policy == unseen)
+    rest = [name for name in sessions if name not in second]
+    dated = sorted((call.at, name) for name, call in sessions.items() if call.at is not None and name in rest)
+    latest = frozenset(name for _, name in dated[len(dated) - len(dated) // _LATEST :])
+    first = frozenset(name for name in rest if name not in latest and drawn(seed, "S1", name) % _HELD_OUT == 0)
+    training = frozenset(rest) - first - latest
+    if not training or not first:
+        raise InvalidInput(
+            f"{len(sessions)} sessions are too few to build a world and to measure it; nothing was built. Capture "
+            "more, or widen --where"
+        )
+    return Divided(training, {"S1": first, "S2": second, "S4": latest}, unseen)
+
+
+def measured(world: World, transitions: Sequence[Transition], divided: Divided, seed: int) -> FidelityCard:
+    """The world's card: every split that the traces allow, beside the baselines."""
+    training = [each for each in transitions if each.session in divided.training]
+    judging = sourced(transitions, blind=True).transitions
+    answers_only = any(each.before is None for each in transitions)
+    blind = [each for each in judging if each.session in divided.training]
+    predictors = {"world": world.built.resolver(), **baselines(blind)}
+    seen = _values(training)
+    parts = {name: [each for each in judging if each.session in chosen] for name, chosen in divided.splits.items()}
+    parts["S3"] = [each for part in parts.values() for each in part if _is_strange(each, seen)]
+    measures: list[Measure] = []
+    missing = dict(NOT_HERE)
+    for split in SPLITS:
+        if len({each.session for each in parts[split]}) < 2:
+            missing[split] = f"{SPLITS[split]}: the traces hold none"
+            continue
+        for by, predictor in predictors.items():
+            found = judged(predictor, parts[split], world.built.shapes)
+            measures += [
+                each for each in shares(found, split, by) if not answers_only or each.measure not in _STATE_MEASURES
+            ]
+            if by == "world":
+                measures += uncertainty(found, split)
+                if split != "S3":
+                    measures += of_play(play(predictor, parts[split], world.built.footprints, seed), split, by)
+    if answers_only:
+        missing["F4"] = "the traces show answers, not the state; a system that can be asked for it (staging) is needed"
+    return FidelityCard(
+        world=world.content, seed=seed, measures=tuple(measures), not_measured=missing, problems=problems_of(measures)
+    )
+
+
+def _starts(trajectories: Sequence[Trajectory], transitions: Sequence[Transition]) -> tuple[Start, ...]:
+    """Each session's opening words, its first state, and what its user said later."""
+    by_session: dict[str, list[Transition]] = {}
+    for each in transitions:
+        by_session.setdefault(each.session, []).append(each)
+    found: dict[str, Start] = {}
+    for trajectory in trajectories:
+        calls = by_session.get(trajectory.session)
+        if calls is None or trajectory.session in found:
+            continue
+        first = next((n for n, said in enumerate(trajectory.messages) if said.role == "assistant"), 0)
+        later: tuple[Message, ...] = tuple(said for said in trajectory.messages[first:] if said.role == "user")
+        document: Any = calls[0].before if calls[0].before is not None else start_of(calls)
+        found[trajectory.session] = Start(trajectory.session, trajectory.messages[:first], document, later)
+    return tuple(found.values())
+
+
+def _values(calls: Sequence[Transition]) -> set[tuple[str, str, str]]:
+    return {(each.tool, name, repr(value)) for each in calls for name, value in each.arguments.items()}
+
+
+def _is_strange(call: Transition, seen: set[tuple[str, str, str]]) -> bool:
+    return any((call.tool, name, repr(value)) not in seen for name, value in call.arguments.items())
+
+
+def admitted(built: Built) -> list[str]:
+    """The tools that have a twin."""
+    return sorted(tool for tool, found in built.admissions.items() if found.admitted)

@@ -9,7 +9,21 @@ from typing import Annotated
 import typer
 
 from journeyman import __version__
-from journeyman.cli import adapters, comply, dataset, env, feedback, judge, keys, models, template, traces, train, usage
+from journeyman.cli import (
+    adapters,
+    comply,
+    dataset,
+    env,
+    feedback,
+    judge,
+    keys,
+    models,
+    template,
+    traces,
+    train,
+    usage,
+    world,
+)
 from journeyman.cli.demo import demo_command
 from journeyman.cli.eval import eval_command
 from journeyman.cli.forget import forget_command
@@ -50,6 +64,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(template.app, name="template")
 app.add_typer(train.app, name="train")
 app.add_typer(env.app, name="env")
+app.add_typer(world.app, name="world")
 app.command("eval")(eval_command)
 app.command("versus")(versus_command)
 app.command("label")(label_command)

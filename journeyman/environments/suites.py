@@ -18,8 +18,9 @@ FAMILIES = {
     "bfcl": "journeyman.environments.adapters.bfcl:bfcl_suite",
     "reasoning-gym": "journeyman.environments.adapters.reasoning_gym:reasoning_gym_suite",
     "textworld-express": "journeyman.environments.adapters.textworld_express:textworld_express_suite",
+    "world": "journeyman.worlds.environment:world_suite",
 }
-"""Where the functions lie that make a suite of a package's task, which is named after a slash: `bfcl/base`."""
+"""Where the functions lie that make a suite of what is named after a slash: a package's task (`bfcl/base`), a world."""
 
 
 def load_suite(name: str) -> Suite:

@@ -13,7 +13,7 @@ from journeyman.worlds.card import NOT_HERE, SPLITS, FidelityCard, Measure, prob
 from journeyman.worlds.fidelity import judged, of_play, play, shares, uncertainty
 from journeyman.worlds.footprints import footprints
 from journeyman.worlds.programs import read_programs
-from journeyman.worlds.sourcing import sourced, start_of
+from journeyman.worlds.sourcing import sourced
 from journeyman.worlds.state import drawn
 from journeyman.worlds.transitions import Traces, Transition, from_trajectories
 from journeyman.worlds.world import Start, World, with_card
@@ -64,7 +64,7 @@ def make_world(
         "changes with several possible causes": learned.unclear,
         "outside events": [f"{call}: {'/'.join(map(str, path))}" for call, path in learned.outside[:20]],
     }
-    world = World(name, built, _starts(chosen, training), tuple(traces.tools.values()), source, notes=notes)
+    world = World(name, built, _starts(chosen, learned.transitions), tuple(traces.tools.values()), source, notes=notes)
     return with_card(world, measured(world, traces.transitions, divided, seed))
 
 
@@ -123,7 +123,7 @@ def measured(world: World, transitions: Sequence[Transition], divided: Divided, 
 
 
 def _starts(trajectories: Sequence[Trajectory], transitions: Sequence[Transition]) -> tuple[Start, ...]:
-    """Each session's opening words, its first state, and what its user said later."""
+    """Each session's opening words, the state it began in where that is known, and what its user said later."""
     by_session: dict[str, list[Transition]] = {}
     for each in transitions:
         by_session.setdefault(each.session, []).append(each)
@@ -134,8 +134,9 @@ def _starts(trajectories: Sequence[Trajectory], transitions: Sequence[Transition
             continue
         first = next((n for n, said in enumerate(trajectory.messages) if said.role == "assistant"), 0)
         later: tuple[Message, ...] = tuple(said for said in trajectory.messages[first:] if said.role == "user")
-        document: Any = calls[0].before if calls[0].before is not None else start_of(calls)
-        found[trajectory.session] = Start(trajectory.session, trajectory.messages[:first], document, later)
+        document: Any = min(calls, key=lambda each: each.order).before
+        if document is not None:
+            found[trajectory.session] = Start(trajectory.session, trajectory.messages[:first], document, later)
     return tuple(found.values())
 
 

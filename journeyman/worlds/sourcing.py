@@ -228,9 +228,3 @@ def _document(known: Mapping[Path, Any]) -> dict[str, Any]:
             inner = inner.setdefault(str(part), {})
         inner[str(path[-1])] = value
     return document
-
-
-def start_of(transitions: Sequence[Transition]) -> dict[str, Any]:
-    """What one session's answers say of the state that it began in."""
-    found = sourced(transitions).transitions
-    return dict(found[0].before or {}) if found else {}

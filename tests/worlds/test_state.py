@@ -3,7 +3,7 @@
 import copy
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from journeyman.errors import InvalidInput
@@ -20,6 +20,7 @@ VALUES = st.recursive(
 DOCUMENTS = st.dictionaries(KEYS, VALUES, max_size=3)
 
 
+@settings(max_examples=60, deadline=None)
 @given(DOCUMENTS, DOCUMENTS)
 def test_a_difference_applied_gives_the_other_document(before, after):
     kept = copy.deepcopy(before)

@@ -1,0 +1,75 @@
+"""The state put together from answers: who changed what, what nobody explains, what is drawn."""
+
+from typing import Any
+
+from journeyman.worlds.drawing import Drawing
+from journeyman.worlds.sourcing import cell_of, sourced
+from journeyman.worlds.state import State, difference, read
+from journeyman.worlds.synthesis import synthesize
+from journeyman.worlds.transitions import Transition, error_kind
+
+
+def session(name: str, *calls: tuple[str, dict[str, Any], Any]) -> list[Transition]:
+    return [
+        Transition(tool, arguments, answer, name, order, error_kind(answer, arguments))
+        for order, (tool, arguments, answer) in enumerate(calls)
+    ]
+
+
+def moved(number: int, cents: int) -> list[Transition]:
+    account, other, euros = f"A{number}", f"B{number}", 100 + number
+    left = 100 * euros - cents
+    return session(
+        f"s{number}",
+        ("balance", {"account": account}, {"euros": f"{euros}.00"}),
+        ("transfer", {"source": account, "target": other, "cents": cents}, {"ok": True}),
+        ("balance", {"account": account}, {"euros": f"{left // 100}.{left % 100:02d}"}),
+    )
+
+
+def test_a_change_between_two_looks_is_laid_to_the_call_that_was_there():
+    found = sourced([each for number in range(8) for each in moved(number, 250 + 25 * number)])
+    assert found.outside == []
+    changing = [each for each in found.transitions if each.before != each.after]
+    assert [each.tool for each in changing] == ["transfer"] * 8
+    (change,) = difference(changing[0].before, changing[0].after)
+    assert (change.path, change.value) == (("told", "balance", "A0", "euros"), "97.50")
+
+
+def test_what_a_transfer_does_to_a_balance_is_found_from_answers_alone():
+    found = sourced([each for number in range(8) for each in moved(number, 250 + 25 * number)])
+    rule = synthesize("transfer", [each for each in found.transitions if each.tool == "transfer"])
+    assert rule is not None
+    state = {"told": {"balance": {"Z9": {"euros": "20.00"}}}}
+    answer, changes, error = rule.run({"source": "Z9", "target": "Z8", "cents": 125}, state)
+    assert (answer, error) == ({"ok": True}, None)
+    assert [(each.path, each.value) for each in changes] == [(("told", "balance", "Z9", "euros"), "18.75")]
+
+
+def test_a_change_that_no_call_explains_is_an_outside_event():
+    looks = [("balance", {"account": "A1"}, {"euros": euros}) for euros in ("5.00", "5.00", "9.00")]
+    found = sourced(session("s", *looks))
+    assert found.outside == [("s#2", ("told", "balance", "A1"))]
+    assert found.rate == 1 / 3
+
+
+def test_to_be_judged_by_the_state_holds_nothing_of_the_call_itself():
+    calls = moved(1, 100)
+    learning, judging = sourced(calls).transitions, sourced(calls, blind=True).transitions
+    cell = cell_of("balance", {"account": "A1"})
+    assert read(learning[0].before, cell) == {"euros": "101.00"}
+    assert judging[0].before == {}
+    assert read(judging[1].before, cell) == {"euros": "101.00"}
+
+
+def test_what_nobody_looked_at_is_drawn_once_and_what_does_not_exist_is_not():
+    told = [each for number in range(9) for each in moved(number, 100)]
+    drawing = Drawing(told)
+    state = State({"told": {"owner": {"ada": {"account": "A77"}}}}, seed=5)
+    found = drawing.drawn("balance", {"account": "A77"}, state)
+    assert found is not None
+    assert found.confidence == 0.0
+    state.commit(found.changes, "drawn", "test")
+    assert read(state.document, ("told", "balance", "A77")) == found.observation
+    assert not drawing.is_open("balance", {"account": "A77"}, state)
+    assert drawing.drawn("balance", {"account": "A99"}, state) is None

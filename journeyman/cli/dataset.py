@@ -30,6 +30,8 @@ app = typer.Typer(help="Build, show, export and import datasets.", no_args_is_he
 _REFERENCE = typer.Argument(help="A dataset's name (the newest version), or name@version.")
 _VALIDATION = 0.1
 _MOST_REASONS = 8
+_NEED_A_GRAPH = {"rate", "near", "prune", "pairs", "label", "good-from", "score"}
+"""Options that a source, or a node behind it, carries out."""
 _PLAIN_LINES = 20
 """About how many lines a node that asks a model prints."""
 
@@ -57,11 +59,24 @@ def build(
     prune: Annotated[
         list[str] | None, typer.Option(help="Text to remove from prompts, and from those of the adapter; repeatable.")
     ] = None,
+    pairs: Annotated[
+        bool, typer.Option("--pairs", help="For DPO, ORPO, reward models: corrected replies beside what was corrected.")
+    ] = False,
+    label: Annotated[
+        str | None, typer.Option(help="For KTO: whether a reply was good, by the feedback of this name.")
+    ] = None,
+    good_from: Annotated[float | None, typer.Option(help="From which value on a --label is good (0.5).")] = None,
+    score: Annotated[
+        str | None, typer.Option(help="For reward models of scores: the value of the feedback of this name.")
+    ] = None,
     base: BaseOption = None,
 ) -> None:
     """Build a new version from the captured calls that match, or as a file says."""
     settings = Settings()
-    options = {"where": where, "validation": validation, "seed": seed, "rate": rate, "near": near, "prune": prune}
+    options = {
+        "where": where, "validation": validation, "seed": seed, "rate": rate, "near": near, "prune": prune,
+        "pairs": pairs or None, "label": label, "good-from": good_from, "score": score,
+    }  # fmt: skip
     given = {option: value for option, value in options.items() if value not in (None, [])}
     if not corrections:
         given["no-corrections"] = True
@@ -71,7 +86,7 @@ def build(
             if given:
                 raise InvalidInput(f"--graph says it all in its file; leave out --{', --'.join(given)}")
             _build_graph(store, settings, name, read_graph(graph), base)
-        elif {"rate", "near", "prune"} & set(given):
+        elif _NEED_A_GRAPH & set(given):
             _build_graph(store, settings, name, _graph_of(given), base)
         else:
             asked = Filter.parse(where or "")
@@ -141,6 +156,10 @@ def show(
     for row in found[:rows]:
         console.print(Text(f"\n{row.split} · conversation {row.conversation} · from {row.source}", style="dim"))
         print_thread(console, row.messages)
+        if row.rejected is not None:
+            same = [one == other for one, other in zip(row.messages, row.rejected, strict=False)]
+            console.print(Text("the worse one, from where it parts", style="dim"))
+            print_thread(console, row.rejected[same.index(False) if False in same else len(same) :])
 
 
 def _build_graph(store: Store, settings: Settings, name: str, graph: Graph, base: str | None) -> None:
@@ -159,9 +178,12 @@ def _build_graph(store: Store, settings: Settings, name: str, graph: Graph, base
 
 
 def _graph_of(given: dict[str, Any]) -> Graph:
-    """The graph that options describe: the calls, without near duplicates, pruned."""
+    """The graph that options describe: the calls, judged, without near duplicates, pruned."""
     source = {"where": given.get("where", ""), "corrections": "no-corrections" not in given}
-    tables: dict[str, Any] = {"source": {"calls": source | _chosen(given, "rate")}}
+    source |= _chosen(given, "rate", "pairs", "label", "score")
+    if "good-from" in given:
+        source["good_from"] = given["good-from"]
+    tables: dict[str, Any] = {"source": {"calls": source}}
     last = "calls"
     if "near" in given:
         tables["near"] = {"distinct": {"from": last, "likeness": given["near"]}}
@@ -243,6 +265,11 @@ def _print_measures(rows: list[Row], base: str | None, settings: Settings) -> No
     most = max(bucket.rows for bucket in found.histogram)
     for bucket in found.histogram:
         typer.echo(f"{bucket.begin:>8}–{bucket.end - 1:<8} {bucket.rows:>6} {bar(bucket.rows, most)}".rstrip())
+    judged = {"beside a worse reply": "rejected", "labelled good or not": "label", "with a score": "score"}
+    for said, field in judged.items():
+        if times := sum(getattr(row, field) is not None for row in rows):
+            good = f", {sum(bool(row.label) for row in rows)} of them good" if field == "label" else ""
+            typer.echo(f"{times} rows {said}{good}")
     typer.echo("messages: " + ", ".join(f"{times} {role}" for role, times in found.roles.items()))
     for tool, times in found.rows_offered.items():
         typer.echo(f"tool {harmless(tool)}: offered in {times} rows, called {found.tools.get(tool, 0)} times")

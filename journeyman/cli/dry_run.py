@@ -43,9 +43,9 @@ def show_plan(settings: Settings, store: Store, run: Run) -> None:
         typer.echo(f"{title}: {len(examples)} rows, {tokens:,} tokens, {learned:,} learned, the longest row {longest}")
     console = Console(highlight=False)
     for number, example in enumerate(material.training[:SHOWN], start=1):
-        for sample in example:
-            kinds = f"{len(sample.ids)} tokens, {sample.learned} learned"
-            console.print(Text(f"── row {number}, {kinds}", style="bold"))
+        for sample, title in zip(example, material.objective.titles(example), strict=False):
+            named = f"row {number}, {title}" if title else f"row {number}"
+            console.print(Text(f"── {named}, {len(sample.ids)} tokens, {sample.learned} learned", style="bold"))
             console.print(Text().join(decoded_pieces(material.tokenizer, sample, coloured=console.is_terminal)))
     typer.echo("Nothing was started.")
 

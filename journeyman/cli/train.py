@@ -187,17 +187,21 @@ def _config(kind: RunKind, given: dict[str, Any]) -> TrainingConfig:
     try:
         return CONFIGS[kind].model_validate(named | given)
     except ValidationError as invalid:
-        raise explain(invalid) from invalid
+        raise explain(invalid, CONFIGS[kind]) from invalid
 
 
-def explain(invalid: ValidationError) -> InvalidInput:
+def explain(invalid: ValidationError, config: type[PolicyConfig]) -> InvalidInput:
     """What is wrong with a config, by option."""
-    problems = "; ".join(_problem(error) for error in invalid.errors())
+    problems = "; ".join(_problem(error, config) for error in invalid.errors())
     return InvalidInput(f"{problems}. Nothing was started")
 
 
-def _problem(error: Any) -> str:
-    named = f"{_flag(str(error['loc'][0]))}: " if error["loc"] else ""
+def _problem(error: Any, config: type[PolicyConfig]) -> str:
+    option = str(error["loc"][0]) if error["loc"] else ""
+    if error["type"] == "missing":
+        wanted = str(config.model_fields[option].description).rstrip(".")
+        return f"{_flag(option)} is needed: {wanted[:1].lower()}{wanted[1:]}"
+    named = f"{_flag(option)}: " if option else ""
     return f"{named}{error['msg'].removeprefix('Value error, ')}"
 
 

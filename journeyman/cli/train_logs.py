@@ -92,4 +92,4 @@ def _config(given: dict[str, Any]) -> LogsConfig:
         algorithm = algorithm_of(chosen, ["old=engine", *changes])
         return LogsConfig.model_validate({"base": BASE, "name": "logs"} | given | {"algorithm": algorithm})
     except ValidationError as invalid:
-        raise explain(invalid) from invalid
+        raise explain(invalid, LogsConfig) from invalid

@@ -159,7 +159,7 @@ def _config(given: dict[str, Any]) -> RLConfig:
     try:
         return RLConfig.model_validate(named | given | {"algorithm": algorithm_of(chosen, changes)})
     except ValidationError as invalid:
-        raise explain(invalid) from invalid
+        raise explain(invalid, RLConfig) from invalid
 
 
 @contextmanager

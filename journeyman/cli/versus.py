@@ -54,6 +54,9 @@ def versus_command(
     seed: Seed = 1,
     split: Split = "held-out",
     concurrency: Concurrency = 8,
+    stop_early: Annotated[
+        bool, typer.Option("--stop-early", help="Ask and judge only until it is known which is better.")
+    ] = False,
     temperature: Temperature = 0.0,
     max_tokens: MaxTokens = None,
     retries: Retries = 2,
@@ -78,7 +81,7 @@ def versus_command(
                     seed=seed, split=split, concurrency=concurrency,
                     sampling=Sampling(temperature=temperature, max_tokens=max_tokens),
                     prices=PriceList(settings.prices), priced_as=priced_as(store, names), retries=retries,
-                    journal=journal, stands_for=stands_for(store, names), on_progress=show,
+                    stop_early=stop_early, journal=journal, stands_for=stands_for(store, names), on_progress=show,
                 )  # fmt: skip
 
     with closing(open_store(settings)) as store, closing(Journal(folder, fresh=fresh)) as journal:

@@ -21,7 +21,9 @@ Progress = Callable[[str, int, int], None]
 """Told a node's name, how many of its questions are answered, and how many there are."""
 
 HOPELESS = 5
-"""Failures with which a node stops when not one answer has come: the address or the key is wrong."""
+"""Failures with which a node stops when not one answer has ever come: the address or the key is wrong."""
+HOPELESS_NOW = 50
+"""The same where answers are known from before: a few of what is left may fail each time, for what they are."""
 BACKOFF = 0.5
 """Seconds before a question is put again; they double each time, unless the server says how long to wait."""
 
@@ -91,11 +93,12 @@ def ask_all(
     A question that stays without an answer is a failure of its own. NotFound for a model that the server does not
     know, and UpstreamFailed when nothing at all is answered: what was answered until then is kept.
     """
+    wanted = dict.fromkeys(question.key for question in questions)
     new = {question.key: question for question in questions if book.get(question.key) is None}
     failures: dict[str, str] = {}
     if new:
-        failures = asyncio.run(_ask(name, new, asking, sampling, book, address_of(asking, settings), progress))
-    wanted = dict.fromkeys(question.key for question in questions)
+        most = HOPELESS_NOW if len(new) < len(wanted) else min(HOPELESS, len(new))
+        failures = asyncio.run(_ask(name, new, asking, sampling, book, address_of(asking, settings), most, progress))
     answers = {key: answer for key in wanted if (answer := book.get(key)) is not None}
     fresh = [answer for key, answer in answers.items() if key in new]
     return Answered(answers, failures, len(new), _sum(answers.values()), _sum(fresh))
@@ -131,6 +134,7 @@ async def _ask(
     sampling: Sampling,
     book: AnswerBook,
     address: Address,
+    most_failures: int,
     progress: Progress | None,
 ) -> dict[str, str]:
     failures: dict[str, str] = {}
@@ -143,7 +147,7 @@ async def _ask(
                 answer = await _answer(engine, question, address.model, sampling, asking.tries, pace)
             except (InvalidInput, UpstreamFailed, DeadlineExceeded, Overloaded) as problem:
                 failures[key] = str(problem)
-                if not answered and len(failures) >= min(HOPELESS, len(new)):
+                if not answered and len(failures) >= most_failures:
                     raise UpstreamFailed(
                         f"{name}: {len(failures)} questions to {address.model} at {address.url} failed, and none was "
                         f"answered: {problem}. Nothing was built; check `url`, `model` and `key_env`, and build again"

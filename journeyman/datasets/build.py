@@ -11,6 +11,7 @@ from journeyman.datasets.cache import NodeCache, Outcome, outcome_of
 from journeyman.datasets.corrections import Corrections
 from journeyman.datasets.duplicates import without_duplicates
 from journeyman.datasets.formats import import_rows
+from journeyman.datasets.judgements import Judging
 from journeyman.datasets.leaks import NEAR_LEAK, near_leaks, refuse_leaks
 from journeyman.datasets.near import near_pairs
 from journeyman.datasets.nodes import Graph, Output, PruneNode, SourceNode, digest
@@ -208,7 +209,8 @@ def _refuse_unpruned(rows: Sequence[Row], rules: Sequence[str]) -> None:
 def _only_filter(graph: Graph) -> Filter | None:
     """The filter of a graph that has one source and nothing else, as it is shown."""
     sources = [node for node in graph.nodes.values() if isinstance(node, SourceNode)]
-    return complete_only(Filter.parse(sources[0].where)) if len(sources) == len(graph.nodes) == 1 else None
+    alone = len(sources) == len(graph.nodes) == 1 and sources[0].judging() == Judging()
+    return complete_only(Filter.parse(sources[0].where)) if alone else None
 
 
 def _refuse_too_few(rows: Sequence[Row], found: str, problems: Counter[str]) -> None:

@@ -20,6 +20,7 @@ from typing import Annotated, Any, ClassVar, Self
 
 from pydantic import AfterValidator, BeforeValidator, ConfigDict, Field, ValidationError, model_validator
 
+from journeyman.datasets.judgements import Judging
 from journeyman.datasets.near import LEAST
 from journeyman.datasets.pruning import check_rules
 from journeyman.errors import InvalidInput
@@ -50,6 +51,7 @@ class SourceNode(Node):
     """Captured calls: those that match, or a share of their conversations, with people's corrections.
 
     Which conversations fall into the share depends on their names and the seed alone, so it grows with the traffic.
+    `pairs`, `label` (good from `good_from` on) and `score` say what preferences are learned from (see `Judging`).
     """
 
     kind = "source"
@@ -58,11 +60,23 @@ class SourceNode(Node):
     rate: Share = 1.0
     seed: int = 0
     corrections: bool = True
+    pairs: bool = False
+    label: str | None = Field(None, min_length=1)
+    good_from: float | None = Field(None, allow_inf_nan=False)
+    score: str | None = Field(None, min_length=1)
 
     @model_validator(mode="after")
     def _readable(self) -> Self:
         Filter.parse(self.where)
+        if self.pairs and not self.corrections:
+            raise InvalidInput("pairs are made of corrections; they cannot be left out")
+        if self.good_from is not None and self.label is None:
+            raise InvalidInput("`good_from` says from which value on a label is good; name the feedback: `label`")
         return self
+
+    def judging(self) -> Judging:
+        """What its rows carry along for learning preferences."""
+        return Judging(self.pairs, self.label, 0.5 if self.good_from is None else self.good_from, self.score)
 
 
 class ImportNode(Node):
@@ -130,7 +144,8 @@ class RelabelNode(Node):
     """Has a stronger model answer again: its reply takes the place of each row's last assistant turn.
 
     Rows whose last turn a person corrected are kept as they are. `system` replaces the system message for the asking
-    alone, so that the stronger model may be told more than the one that learns from it.
+    alone, so that the stronger model may be told more than the one that learns from it. With `rejected` the reply that
+    was there is kept as the worse one, for learning preferences; rows in which nothing is better are left out.
     """
 
     kind = "relabel"
@@ -138,6 +153,7 @@ class RelabelNode(Node):
     temperature: float | None = Field(None, ge=0)
     max_tokens: int | None = Field(None, ge=1)
     system: str | None = None
+    rejected: bool = False
 
     @model_validator(mode="before")
     @classmethod

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from journeyman.datasets.corrections import Corrections
 from journeyman.datasets.duplicates import essence
+from journeyman.datasets.judgements import Judging, judged_row
 from journeyman.datasets.soundness import what_is_wrong
 from journeyman.records import Condition, Erasure, Exchange, Filter, Message, Row, Tool
 from journeyman.store.store import Store
@@ -25,6 +26,8 @@ class Thread(NamedTuple):
     tools: tuple[Tool, ...]
     hashes: tuple[str, ...]
     """Of what was said up to each message; a thread that another continues has the last one in common with it."""
+    worse: tuple[Message, ...] | None = None
+    """The same with the reply that a person corrected."""
 
 
 class Taken(NamedTuple):
@@ -57,24 +60,36 @@ class _Bill:
 
 
 def take_calls(
-    store: Store, where: Filter, *, rate: float = 1.0, seed: int = 0, corrections: Corrections | None = None
+    store: Store,
+    where: Filter,
+    *,
+    rate: float = 1.0,
+    seed: int = 0,
+    corrections: Corrections | None = None,
+    judging: Judging = Judging(),
 ) -> Taken:
     """Rows of the exchanges that match, oldest first; with a `rate` below 1, of that share of the conversations.
 
-    The calls of one conversation become one row, the last and longest; where it forked, one row per branch.
+    The calls of one conversation become one row, the last and longest; where it forked, one row per branch. `judging`
+    says what preferences are to be learned from; calls that nobody judged so are left out.
     """
     bill, threads, left_out = _threads(store, where, corrections)
     if rate < 1:
         sampled = [thread for thread in threads if _place(seed, thread.conversation) < rate]
         left_out["not in the sample"] = len(threads) - len(sampled)
         threads = sampled
+    if judging.pairs:
+        corrected = [thread for thread in threads if thread.worse is not None]
+        left_out["nobody corrected its reply"] = len(threads) - len(corrected)
+        threads = corrected
     rows = []
     for thread in _longest(threads):
-        problem = what_is_wrong(thread.messages)
-        if problem is None:
-            rows.append(_row(thread))
+        problem = what_is_wrong(thread.messages) or (what_is_wrong(thread.worse) if thread.worse else None)
+        row = problem or judged_row(store, _row(thread, judging.pairs), judging)
+        if isinstance(row, str):
+            left_out[row] += 1
         else:
-            left_out[problem] += 1
+            rows.append(row)
     return Taken(rows, bill.calls, +left_out, bill.tokens, bill.cost_usd)
 
 
@@ -121,11 +136,12 @@ def _threads(store: Store, where: Filter, corrections: Corrections | None) -> tu
             problems["no reply"] += 1
             continue
         thread = _thread(exchange, reply)
-        threads.append(thread)
         if correction is not None and exchange.reply is not None:
-            given = _thread(exchange, exchange.reply).hashes[-1]
-            if given != thread.hashes[-1]:
-                corrected.add((thread.conversation, given))
+            given = _thread(exchange, exchange.reply)
+            if given.hashes[-1] != thread.hashes[-1]:
+                corrected.add((thread.conversation, given.hashes[-1]))
+                thread = thread._replace(worse=given.messages)
+        threads.append(thread)
     kept = [thread for thread in threads if corrected.isdisjoint((thread.conversation, said) for said in thread.hashes)]
     problems["it goes on from a reply that was corrected"] = len(threads) - len(kept)
     return bill, kept, problems
@@ -146,10 +162,14 @@ def _longest(threads: Sequence[Thread]) -> list[Thread]:
     return [thread for thread in reversed(threads) if (thread.conversation, thread.hashes[-1]) not in continued]
 
 
-def _row(thread: Thread) -> Row:
+def _row(thread: Thread, pairs: bool) -> Row:
     # Split is left unset on purpose: `assign_splits` keeps one that was given.
     return Row(
-        messages=thread.messages, tools=thread.tools, conversation=thread.conversation, source=thread.exchange_id
+        messages=thread.messages,
+        tools=thread.tools,
+        rejected=thread.worse if pairs else None,
+        conversation=thread.conversation,
+        source=thread.exchange_id,
     )
 
 

@@ -101,7 +101,10 @@ def _newest(store: Store, kind: Any) -> list[Any]:
 def _source(node: SourceNode, step: Step) -> tuple[list[Row], NodeRun]:
     corrections = Corrections(step.means.store) if node.corrections else None
     where = complete_only(Filter.parse(node.where))
-    taken = take_calls(step.means.store, where, rate=node.rate, seed=node.seed, corrections=corrections)
+    judging = node.judging()
+    taken = take_calls(
+        step.means.store, where, rate=node.rate, seed=node.seed, corrections=corrections, judging=judging
+    )
     bill = {"tokens": taken.tokens, "cost_usd": taken.cost_usd}
     return step.account(node, taken.rows, taken.left_out, given=taken.matched, **bill)
 
@@ -159,9 +162,13 @@ def _relabel(node: RelabelNode, step: Step) -> tuple[list[Row], NodeRun]:
         if isinstance(new, str):
             errors.append(f"{row.conversation}: {new}")
         else:
-            kept.append(new)
+            kept.append(_beside(new, row) if node.rejected else new)
             changed += new.messages != row.messages
     left_out = Counter({"the model gave no answer to learn": len(errors)})
+    if node.rejected:
+        pairs = [row for row in kept if row.rejected is not None]
+        left_out["there is no worse reply beside it"] = len(kept) - len(pairs)
+        kept = pairs
     return step.account(node, kept, left_out, changed=changed, **_spent(step, node.asking, answered, errors))
 
 
@@ -213,6 +220,12 @@ class _Corrected:
     def _of(self, row: Row) -> Message | None:
         exchange = self._store.get(Exchange, row.source)
         return self._corrections.of(exchange) if exchange else None
+
+
+def _beside(new: Row, old: Row) -> Row:
+    """The new row, with the old one's last turn as the worse reply, if it said something else."""
+    before = old.messages[: len(new.messages)]
+    return new if before == new.messages else new.model_copy(update={"rejected": before})
 
 
 def _has_question(row: Row) -> bool:

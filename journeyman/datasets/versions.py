@@ -78,6 +78,8 @@ def load_rows(dataset: Dataset) -> list[Row]:
         rebuild = f"Build it again: journeyman dataset build {dataset.name} --where {str(dataset.where)!r}"
     elif dataset.graph is not None:
         rebuild = f"Build it again: journeyman dataset build {dataset.name} --graph FILE"
+    elif dataset.nodes:
+        rebuild = f"Build it again, with the same options: journeyman dataset build {dataset.name}"
     try:
         content = Path(dataset.path).read_bytes()
     except OSError as problem:

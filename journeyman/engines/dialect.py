@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from journeyman.engines.base_model import check_base
 from journeyman.engines.fit import check_fit
 from journeyman.engines.models import TEMPLATE, stored_template
 from journeyman.errors import InvalidInput
@@ -42,6 +43,7 @@ class Dialect:
                 "loaded. Pull the same base model on this machine, under the same name"
             )
         check_fit(name, folder, self.base)
+        check_base(folder, self.base, f"adapter {name}")
         # What it needs is not part of the base installation, which talks to providers only.
         from journeyman.rendering.vocabulary import check_tokenizer
 

@@ -5,6 +5,7 @@ A conversation that ended in an error is a failed case: it stays in the denomina
 
 import random
 from collections.abc import Mapping, Sequence
+from functools import partial
 from itertools import combinations
 from typing import Any
 
@@ -26,10 +27,10 @@ from journeyman.evals.slices import compare_slices
 from journeyman.evals.summaries import summarise
 from journeyman.machine import describe_machine
 from journeyman.prices import AS_OF, Price, PriceList
-from journeyman.records import EvalReport, ModelReport, PairedDifference, Sampling, Scenario
+from journeyman.records import EvalReport, ModelReport, Sampling, Scenario
 from journeyman.rewards.judge import Judge
 from journeyman.rewards.metering import Ceiling
-from journeyman.statistics import compare, compare_anytime
+from journeyman.statistics import compare, compare_anytime, excludes_zero
 
 
 async def evaluate(
@@ -79,7 +80,7 @@ async def evaluate(
     )
     if stop_early:
         scenarios = random.Random(seed).sample(scenarios, len(scenarios))
-        play.enough = lambda played: _is_known(compare_anytime(*reversed(_measured(play, models, played))))
+        play.enough = partial(_is_known, play, models)
     await play.all(models, scenarios)
     reports = _measured(play, models, scenarios)
     return EvalReport(
@@ -144,8 +145,9 @@ def _measured(play: Play, models: Sequence[str], scenarios: Sequence[Scenario]) 
     return [summarise(model, [play.of(model, scenario.id) for scenario in common]) for model in models]
 
 
-def _is_known(difference: PairedDifference) -> bool:
-    return not difference.difference.low <= 0 <= difference.difference.high
+async def _is_known(play: Play, models: Sequence[str], played: Sequence[Scenario]) -> bool:
+    """Which of two models is better, on the cases that were played."""
+    return excludes_zero(compare_anytime(*reversed(_measured(play, models, played))).difference)
 
 
 def _nobody(model: str, done: int, total: int) -> None:

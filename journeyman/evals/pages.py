@@ -106,7 +106,9 @@ def provenance(report: EvalReport | VersusReport) -> dict[str, str]:
         if report.labelled_from is not None:
             facts["labels"] = f"hash {report.labels_hash}, of report {report.labelled_from}"
         facts |= _money_and_time(report)
-    elif report.cost_usd is not None:
+    elif report.labelled_from is not None:
+        facts["labels"] = f"hash {report.labels_hash}, of report {report.labelled_from}"
+    if isinstance(report, VersusReport) and report.cost_usd is not None:
         facts["spent"] = f"${report.cost_usd:.4f} on the answers"
     facts["machine"] = ", ".join(f"{name} {value}" for name, value in machine.items()) or "not recorded"
     facts["versions"] = ", ".join(f"{name} {value}" for name, value in versions.items()) or "not recorded"
@@ -117,12 +119,7 @@ def warnings(report: EvalReport) -> list[str]:
     """What must be read before the numbers."""
     told = []
     if report.planned is not None:
-        cases = len(report.models[0].cases)
-        told.append(
-            f"Stopped as soon as it was known which is better, after {cases} of {report.planned} cases in a random "
-            "order. The interval of the difference holds however often it was looked at; it is wider than a plain one. "
-            "All other intervals are plain ones."
-        )
+        told.append(STOPPED.format(met=len(report.models[0].cases), planned=report.planned))
     if report.left:
         left = ", ".join(f"{count} cases of {model}" for model, count in report.left.items())
         told.append(f"The cost ceiling was reached; not measured: {left}.")
@@ -131,14 +128,39 @@ def warnings(report: EvalReport) -> list[str]:
     return told
 
 
+STOPPED = (
+    "Stopped as soon as it was known which is better, after {met} of {planned} cases in a random order. The interval "
+    "of the difference holds however often it was looked at; it is wider than a plain one. All other intervals are "
+    "plain ones."
+)
+
+
+def versus_notes(report: VersusReport) -> list[str]:
+    """What must be read before the numbers of a head to head."""
+    return [] if report.planned is None else [STOPPED.format(met=len(report.duels), planned=report.planned)]
+
+
+def preferred_row(report: VersusReport) -> list[str]:
+    """What people would have found head to head; empty where nobody labelled."""
+    if report.people is None or report.net is None:
+        return []
+    people = report.people
+    agreed = percent(proportion(people.agreed, people.labels))
+    return [points(report.net), points(people.net), str(people.labels), agreed]
+
+
+PREFERRED = ["the judge's wins − losses", "corrected by people", "labels", "judge agreed"]
+
+
 def caveats(report: VersusReport) -> dict[str, str]:
     """What a reader must know before believing a judge: order, length, and what it could not judge."""
     judged = report.wins + report.ties + report.losses
     told = {
         "orders that disagreed": f"{report.disagreements} of {judged} pairs, counted as ties",
         "unjudged": f"{report.unjudged} pairs, left out of every number",
-        "p": f"{report.p:.3g} (McNemar, wins against losses)",
     }
+    if report.planned is None:
+        told["p"] = f"{report.p:.3g} (McNemar, wins against losses)"
     if report.first_place is not None:
         told["answer shown first won"] = (
             f"{percent(report.first_place)} of the decided verdicts; far from 50%, the judge goes by the order"

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count as count_from
 
@@ -36,7 +36,7 @@ class Play:
     retries: int = 2
     on_progress: Progress = lambda *_: None
     attempts: int = 1
-    enough: Callable[[Sequence[Scenario]], bool] | None = None
+    enough: Callable[[Sequence[Scenario]], Awaitable[bool]] | None = None
     """Asked after every part of the cases, with all that were played so far: whether no more are needed."""
     left: dict[str, int] = field(default_factory=dict)
 
@@ -68,7 +68,7 @@ class Play:
             for model in models:
                 await self._play(model, part)
             played += len(part)
-            if self.enough is not None and self.enough(scenarios[:played]):
+            if self.enough is not None and await self.enough(scenarios[:played]):
                 break
         self.left = {
             model: missing

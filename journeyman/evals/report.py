@@ -11,16 +11,19 @@ from journeyman.evals.junit import to_junit
 from journeyman.evals.pages import (
     PEOPLE,
     PEOPLE_TOLD,
+    PREFERRED,
     WITHIN,
     caveats,
     money,
     people_rows,
     percent,
     points,
+    preferred_row,
     provenance,
     seconds,
     shows_from,
     table,
+    versus_notes,
     warnings,
     within_rows,
 )
@@ -138,9 +141,12 @@ def versus_to_markdown(report: VersusReport) -> str:
     parts = [
         f"# {report.suite}: {report.model} versus {report.opponent}, {judged} judged {report.split} cases",
         "Each pair was judged in both orders; where the orders disagree, it is a tie. Intervals are 95%.",
+        *(f"**Note:** {each}" for each in versus_notes(report)),
         table(header, [row]),
         "\n".join(f"- {name}: {value}" for name, value in caveats(report).items()),
     ]
+    if people := preferred_row(report):
+        parts += ["## What people would have found", PEOPLE_TOLD, table(PREFERRED, [people])]
     if report.slices:
         parts += ["## By kind and tag", EXPLAINED, slice_table(report.slices, "wins", "losses")]
     facts = "\n".join(f"- {name}: {value}" for name, value in provenance(report).items())

@@ -1,8 +1,8 @@
 """What may be said of a difference: a ranking only where the cases were enough to show one of that size."""
 
-from journeyman.records import PairedDifference
+from journeyman.records import Interval, PairedDifference
 from journeyman.records.evaluation import SliceDifference, VersusReport
-from journeyman.statistics import detectable_difference
+from journeyman.statistics import detectable_difference, excludes_zero
 
 FALSE_DISCOVERIES = 0.05
 """The share of false discoveries among the slices that are called better or worse."""
@@ -25,10 +25,7 @@ def verdict(difference: PairedDifference, cases: int) -> str:
     """`better`, `worse`, or in words why neither is said."""
     interval = difference.difference
     if difference.anytime:
-        # What a sequence excludes is excluded whenever it stopped: it has no number of cases to be planned for.
-        if interval.low <= 0 <= interval.high:
-            return "not distinguishable after all cases"
-        return "better" if interval.estimate > 0 else "worse"
+        return _said_anytime(interval)
     return _said(interval.estimate, interval.low, interval.high, detectable(difference, cases))
 
 
@@ -36,6 +33,8 @@ def versus_verdict(report: VersusReport) -> str:
     """The same for wins and losses head to head."""
     if report.net is None:
         return "not ranked: nothing was judged"
+    if report.planned is not None:
+        return _said_anytime(report.net)
     judged = report.wins + report.ties + report.losses
     return _said(
         report.net.estimate, report.net.low, report.net.high, smallest_detectable(report.wins, report.losses, judged)
@@ -50,6 +49,13 @@ def slice_verdict(difference: SliceDifference) -> str:
     if abs(difference.difference.estimate) < smallest:
         return f"not ranked: too few cases, they reliably show only {100 * smallest:.1f} points"
     return "better" if difference.difference.estimate > 0 else "worse"
+
+
+def _said_anytime(interval: Interval) -> str:
+    """What a sequence excludes is excluded whenever it stopped: it has no number of cases to be planned for."""
+    if not excludes_zero(interval):
+        return "not distinguishable after all cases"
+    return "better" if interval.estimate > 0 else "worse"
 
 
 def _said(estimate: float, low: float, high: float, smallest: float) -> str:

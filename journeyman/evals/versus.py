@@ -6,7 +6,7 @@ A judge that prefers whatever stands first contradicts itself when the order is 
 import asyncio
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import count as count_from
 from typing import Any
 
@@ -23,7 +23,7 @@ from journeyman.records import Interval, Message, Sampling, Scenario
 from journeyman.records.evaluation import Duel, VersusReport
 from journeyman.rewards.judge import Judge, rubric_hash, said, transcript
 from journeyman.rewards.metering import Ceiling
-from journeyman.statistics import mcnemar, paired_difference, proportion, quantile
+from journeyman.statistics import PairedSequence, excludes_zero, mcnemar, paired_difference, proportion, quantile
 
 RUBRIC = "The better answer does what the user asked: it is correct, complete and to the point, and invents nothing."
 """What counts where no rubric is given."""
@@ -47,30 +47,31 @@ async def versus(
     prices: PriceList | None = None,
     priced_as: Names | None = None,
     retries: int = 2,
+    stop_early: bool = False,
     journal: Journal | None = None,
     stands_for: Mapping[str, str] | None = None,
     on_progress: Progress | None = None,
 ) -> VersusReport:
-    """Compare the answers of two models; `net` is the share of cases that `model` won minus that which it lost."""
+    """Compare the answers of two models; `net` is the share of cases that `model` won minus that which it lost.
+
+    `stop_early` meets the cases in a random order until it is known who is better, or no case is left; the interval of
+    `net` then holds although it was looked at all the time.
+    """
     models, listener = (model, opponent), on_progress or (lambda *_: None)
     check_request(models, count, concurrency, priced_as or {})
     if judge.model in models:
         raise InvalidInput(f"{judge.model} cannot judge its own answers: judges prefer their own. Name another judge")
-    if isinstance(suite, CaseSuite):
-        suite = suite.without_checks()
+    suite = suite.without_checks() if isinstance(suite, CaseSuite) else suite
     found = find_prices(prices or PriceList(), models, priced_as or {}, None)
     scenarios, journal, ceiling = suite.scenarios(split, count, seed), journal or Journal(), Ceiling(None)
     cases, names = suite_hash(scenarios), {each: (stands_for or {}).get(each) for each in models}
-    journal.open(
-        f"{suite.name}-versus",
-        [suite.name, cases, split, seed, sampling.wire(), list(names.items()), judge.model, rubric_hash(rubric)],
-    )
+    identity = [suite.name, cases, split, seed, sampling.wire(), list(names.items()), judge.model, rubric_hash(rubric)]
+    journal.open(f"{suite.name}-versus", [*identity, *(["stop early"] if stop_early else [])])
     judge.on_cost = ceiling.judged
-    await Play(suite, engine, sampling, concurrency, journal, ceiling, found, retries, listener).all(models, scenarios)
-    duels = await _judge_all(scenarios, models, journal, judge, rubric, concurrency, listener)
+    play = Play(suite, engine, sampling, concurrency, journal, ceiling, found, retries, listener)
+    order = random.Random(seed).sample(scenarios, len(scenarios)) if stop_early else scenarios
+    duels = await _duels(play, order, models, judge, rubric, stop_early)
     judge.rubrics.add(rubric_hash(rubric))
-    told = {name: describe_price(price) for name, price in found.items()}
-    costs = [each.result.cost_usd for each in journal.finished.values()]
     return VersusReport(
         at=journal.at,
         model=model,
@@ -84,11 +85,41 @@ async def versus(
         judge=judge.use(),
         machine=describe_machine(),
         prices_as_of=AS_OF,
-        prices=told | {f"judge {judge.model}": describe_price(judge.price)},
-        cost_usd=None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+        prices={name: describe_price(price) for name, price in {**found, f"judge {judge.model}": judge.price}.items()},
+        cost_usd=_cost(journal),
         duels=tuple(duels),
-        **_counts(duels, model, opponent),
+        planned=len(scenarios) if stop_early else None,
+        **_counts(duels, model, opponent, stop_early),
     )
+
+
+def _cost(journal: Journal) -> float | None:
+    """US dollars of all answers; None when one of them has no price."""
+    costs = [each.result.cost_usd for each in journal.finished.values()]
+    return None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+
+
+async def _duels(
+    play: Play, scenarios: Sequence[Scenario], models: tuple[str, str], judge: Judge, rubric: str, stop_early: bool
+) -> list[Duel]:
+    """Every case's duel, or those that it took to know who is better."""
+    duels, numbers = list[Duel](), count_from(1)
+
+    def tell() -> None:
+        play.on_progress("judged", next(numbers), len(scenarios))
+
+    async def judge_more(played: Sequence[Scenario]) -> bool:
+        duels.extend(
+            await _judge_all(played[len(duels) :], models, play.journal, judge, rubric, play.concurrency, tell)
+        )
+        return excludes_zero(_sequence(duels))
+
+    if stop_early:
+        play.enough = judge_more
+    await play.all(models, scenarios)
+    if not stop_early:
+        await judge_more(scenarios)
+    return duels
 
 
 async def _judge_all(
@@ -98,9 +129,9 @@ async def _judge_all(
     judge: Judge,
     rubric: str,
     concurrency: int,
-    listener: Progress,
+    on_judged: Callable[[], None],
 ) -> list[Duel]:
-    places, numbers = asyncio.Semaphore(concurrency), count_from(1)
+    places = asyncio.Semaphore(concurrency)
 
     async def one(scenario: Scenario) -> Duel:
         async with places:
@@ -110,7 +141,7 @@ async def _judge_all(
                 duel = await _duel(first, second, judge, rubric)
                 if duel.won is not None:  # what the judge failed at is asked again when this evaluation goes on
                     journal.add_duel(duel)
-        listener("judged", next(numbers), len(scenarios))
+        on_judged()
         return duel
 
     async with asyncio.TaskGroup() as group:
@@ -163,8 +194,13 @@ def _length(messages: Sequence[Message]) -> int:
     return sum(len(said(message)) for message in messages if message.role == "assistant")
 
 
-def _counts(duels: Sequence[Duel], model: str, opponent: str) -> dict[str, Any]:
-    """What the report says of all duels together."""
+def _sequence(duels: Sequence[Duel]) -> Interval:
+    """Wins minus losses, with an interval that may be looked at after every duel."""
+    return PairedSequence().add_all(float(duel.won) for duel in duels if duel.won is not None).interval
+
+
+def _counts(duels: Sequence[Duel], model: str, opponent: str, stopped: bool) -> dict[str, Any]:
+    """What the report says of all duels together; of such as `stopped` when they knew, nothing by slice."""
     judged = [duel for duel in duels if duel.won is not None]
     wins, losses = (sum(duel.won == sign for duel in judged) for sign in (1, -1))
     asked = [duel for duel in judged if not duel.error]
@@ -175,11 +211,13 @@ def _counts(duels: Sequence[Duel], model: str, opponent: str) -> dict[str, Any]:
         "losses": losses,
         "disagreements": sum(duel.forward != duel.backward for duel in judged),
         "unjudged": len(duels) - len(judged),
-        "net": paired_difference(wins, losses, len(judged)) if judged else None,
+        "net": (_sequence(duels) if stopped else paired_difference(wins, losses, len(judged))) if judged else None,
         "p": mcnemar(wins, losses),
         "first_place": proportion(decided.count(1), len(decided)) if decided else None,
         "equal_length": length_controlled([((duel.won or 0) / 2 + 0.5, *duel.lengths) for duel in judged]),
-        "slices": slice_differences(
+        "slices": ()
+        if stopped
+        else slice_differences(
             model, opponent, [(duel.kind, duel.tags, float(duel.won == 1), float(duel.won == -1)) for duel in judged]
         ),
     }

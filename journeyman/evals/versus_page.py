@@ -5,7 +5,15 @@ from html import escape
 
 from journeyman.evals.html import LEGEND, conversation, html_table, page, provenance_section, slice_whisker
 from journeyman.evals.journal import Finished
-from journeyman.evals.pages import caveats, points, provenance
+from journeyman.evals.pages import (
+    PEOPLE_TOLD,
+    PREFERRED,
+    caveats,
+    points,
+    preferred_row,
+    provenance,
+    versus_notes,
+)
 from journeyman.evals.slices import names_of
 from journeyman.evals.svg import Whisker, bars, forest
 from journeyman.evals.verdicts import versus_verdict
@@ -23,9 +31,11 @@ def versus_to_html(report: VersusReport, transcripts: Mapping[tuple[str, str], F
     parts = [
         f'<p class="faint">{judged} judged {escape(report.split)} cases. Each pair was judged in both orders; where '
         "the orders disagree, it is a tie. Intervals are 95%.</p>",
+        *(f"<p><strong>Note:</strong> {escape(each)}</p>" for each in versus_notes(report)),
         html_table(["wins", "ties", "losses", "wins − losses", "verdict"], rows),
         bars(_bars(report), f"{report.model} against {report.opponent}"),
         *_forest(report),
+        *_people(report),
         "<h2>What to know before believing it</h2>",
         html_table(["", ""], caveats(report).items()),
         "<h2>Duels</h2>",
@@ -35,6 +45,14 @@ def versus_to_html(report: VersusReport, transcripts: Mapping[tuple[str, str], F
         parts.append(f"<p>And {len(report.duels) - MOST_DUELS} more, which the JSON file lists.</p>")
     title = f"{report.suite}: {report.model} versus {report.opponent}"
     return page(title, [*parts, *provenance_section(provenance(report))])
+
+
+def _people(report: VersusReport) -> list[str]:
+    row = preferred_row(report)
+    if not row:
+        return []
+    told = f'<p class="faint">{escape(PEOPLE_TOLD)}</p>'
+    return ["<h2>What people would have found</h2>", told, html_table(PREFERRED, [row])]
 
 
 def _bars(report: VersusReport) -> list[tuple[str, int, int, int]]:

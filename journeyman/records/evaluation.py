@@ -67,6 +67,18 @@ class PeopleSaid(Frozen):
     judged: int
 
 
+class PeoplePreferred(Frozen):
+    """Wins minus losses as people would have counted them: they labelled some pairs, and correct the judge's rest.
+
+    `labels` counts what people labelled, `agreed` where the judge said the same, `judged` the pairs it judged alone.
+    """
+
+    net: Interval
+    labels: int
+    agreed: int
+    judged: int
+
+
 class ModelReport(Frozen):
     """One model over all cases.
 
@@ -193,6 +205,9 @@ class VersusReport(Record):
 
     `net` is wins minus losses over judged cases. `equal_length` is the share of wins (ties half) that is expected
     where both answers are equally long. `first_place` is how often the answer shown first won, of the decided verdicts.
+    `planned` is how many cases there would have been, where it stopped as soon as it knew: `net` then has an interval
+    that holds however often it was looked at. `people` is what people's labels make of it, in a report that was
+    `labelled_from` another one.
     """
 
     model: str
@@ -219,3 +234,7 @@ class VersusReport(Record):
     prices_as_of: str | None = None
     prices: dict[str, str] = Field(default_factory=dict)
     cost_usd: float | None = None
+    planned: int | None = None
+    people: PeoplePreferred | None = None
+    labelled_from: str | None = None
+    labels_hash: str | None = None

@@ -10,6 +10,8 @@ RunStatus = Literal["running", "finished", "failed", "stopped"]
 RunKind = Literal["sft", "dpo", "kto", "orpo", "reward", "distill", "rl", "logs"]
 Targets = Literal["all-linear", "attention", "mlp"]
 
+_NOT_SHARED_OUT = "does not learn with weights that are shared out yet; leave out --shard"
+
 
 class PolicyConfig(Frozen):
     """Which model learns, and how its weights are moved, whatever it learns from.
@@ -50,7 +52,9 @@ class PolicyConfig(Frozen):
     device: Literal["auto", "cpu", "cuda"] = "cpu"
     """Where to compute; auto takes the graphics processor where there is one."""
     processes: int = Field(1, ge=1, le=64)
-    """Processes that share every batch, on the CPU; each has the threads that were asked for."""
+    """Processes that share every batch; each has the threads that were asked for, and its own graphics processor."""
+    shard: bool = False
+    """Share out the weights among the processes, too (FSDP, ZeRO stage 3): each keeps one part of them."""
     seed: int = Field(0, ge=0, lt=2**32)
     """Another seed draws other first weights and another order of conversations."""
 
@@ -66,8 +70,8 @@ class PolicyConfig(Frozen):
     def _fits_together(self) -> Self:
         fields = ("from_adapter", "rank", "alpha", "rank_stabilised", "targets", "dropout")
         given = [name for name in fields if getattr(self, name) != type(self).model_fields[name].default]
-        if self.processes > 1 and self.device == "cuda":
-            raise ValueError("several processes share a batch on the CPU only; leave out --processes or --device")
+        if self.shard and self.processes == 1:
+            raise ValueError("--shard shares the weights out among several processes; say how many: --processes")
         if self.full and given:
             raise ValueError(f"full fine-tuning has no adapter that these could shape: {', '.join(given)}")
         return self
@@ -99,6 +103,13 @@ class SFTConfig(TrainingConfig):
 
     jepa_weight: float = Field(0.0, ge=0)
     """What LLM-JEPA's loss counts beside it: 1 − cosine of the last question's and its reply's embeddings. 0: none."""
+
+    @model_validator(mode="after")
+    def _embeds_alone(self) -> "SFTConfig":
+        # Its passes leave out the head, and where that is trained all processes must have a gradient of it.
+        if self.jepa_weight and self.shard and self.full:
+            raise ValueError(f"--jepa-weight {_NOT_SHARED_OUT}, or --full")
+        return self
 
 
 class DPOConfig(TrainingConfig):
@@ -148,6 +159,8 @@ class RewardConfig(TrainingConfig):
     def _is_an_adapter(self) -> "RewardConfig":
         if self.full:
             raise ValueError("a reward model is an adapter with a head of its own; leave out --full")
+        if self.shard:
+            raise ValueError(f"a reward model {_NOT_SHARED_OUT}")
         return self
 
 
@@ -164,6 +177,12 @@ class DistillConfig(TrainingConfig):
     """Temperature at which the student samples."""
     candidates: int = Field(64, ge=0)
     """The student's most likely tokens over which it is compared with the teacher; 0 takes the whole vocabulary."""
+
+    @model_validator(mode="after")
+    def _samples_alone(self) -> "DistillConfig":
+        if self.shard:
+            raise ValueError(f"distillation {_NOT_SHARED_OUT}")
+        return self
 
 
 CONFIGS: dict[str, type[TrainingConfig]] = {

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Condition, EvalReport, Filter, ModelReport, Promotion, Record
+from journeyman.records.evaluation import VersusReport
 from journeyman.registry.adapters import list_adapters
 from journeyman.store.store import R, Store
 
@@ -53,6 +54,14 @@ def read_report(file: Path) -> EvalReport:
     except (OSError, ValidationError) as error:
         problem = error.strerror if isinstance(error, OSError) else f"{error.error_count()} fields are not a report's"
         raise InvalidInput(f"the report {file} cannot be read ({problem}); `journeyman eval` writes one") from error
+
+
+def read_versus(file: Path) -> VersusReport | None:
+    """A head-to-head report from its JSON file; None when the file holds something else."""
+    try:
+        return VersusReport.model_validate_json(file.read_bytes())
+    except (OSError, ValidationError):
+        return None
 
 
 def meant(store: Store, name: str, report: Record) -> str:

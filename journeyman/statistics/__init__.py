@@ -16,7 +16,13 @@ from journeyman.statistics.intervals import (
 from journeyman.statistics.planning import cases_needed, detectable_difference, detectable_mean_difference
 from journeyman.statistics.ranking import bradley_terry, kendall_tau
 from journeyman.statistics.repeated import pass_at_k, pass_power_k, rule_of_three
-from journeyman.statistics.sequences import AsymptoticSequence, BettingSequence, PairedSequence, compare_anytime
+from journeyman.statistics.sequences import (
+    AsymptoticSequence,
+    BettingSequence,
+    PairedSequence,
+    compare_anytime,
+    excludes_zero,
+)
 from journeyman.statistics.shares import mean_share
 from journeyman.statistics.significance import benjamini_hochberg, mcnemar
 
@@ -35,6 +41,7 @@ __all__ = [
     "detectable_difference",
     "detectable_mean_difference",
     "difference_of_rates",
+    "excludes_zero",
     "kendall_tau",
     "krippendorffs_alpha",
     "mcnemar",

@@ -155,6 +155,11 @@ class PairedSequence:
         return Interval(estimate=found.estimate, low=max(-1.0, found.low), high=min(1.0, found.high))
 
 
+def excludes_zero(interval: Interval) -> bool:
+    """Whether it is known on which side of 0 the truth lies."""
+    return not interval.low <= 0 <= interval.high
+
+
 def compare_anytime(model: ModelReport, baseline: ModelReport) -> PairedDifference:
     """`compare`, for an evaluation that stopped when it knew; the cases are in the order in which they were met."""
     found = compare(model, baseline)

@@ -1,6 +1,6 @@
 """Several processes that learn as one: each computes its share of every batch, and all make the same step."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,6 +16,8 @@ class World:
 
     rank: int = 0
     size: int = 1
+    settle: Callable[[], None] = lambda: None
+    """What comes before anything is added up: help the others with passes that all must compute together."""
 
     @property
     def leads(self) -> bool:
@@ -30,6 +32,7 @@ class World:
         """Replace tensors by their sums over all processes; the same bits in each of them."""
         if self.size == 1:
             return
+        self.settle()
         kept = list(values)
         flat = torch.cat([value.reshape(-1) for value in kept])
         distributed.all_reduce(flat)

@@ -7,6 +7,7 @@ from typing import Any, Literal
 import torch
 from peft import PeftModel
 
+from journeyman.engines.base_model import check_base
 from journeyman.engines.local.network.borrowed import load_weights
 from journeyman.errors import InvalidInput
 from journeyman.rendering.chat import TEMPLATE_FILE, ChatTokenizer
@@ -32,13 +33,14 @@ def export_adapter(
     """Write the merged model to `target`, whole or not at all, with the template that the adapter learned under.
 
     As safetensors `target` is a folder like a pulled model's; as GGUF it is a file. `auto` is the base's own precision,
-    in GGUF float16. InvalidInput when something is there already, for a reward model, whose head neither format can
-    hold, and for an architecture or tokenizer that the GGUF writer does not know.
+    in GGUF float16. InvalidInput when something is there already, when the base changed since the adapter learned, for
+    a reward model, whose head neither format can hold, and for what the GGUF writer does not know.
     """
     if target.exists():
         raise InvalidInput(f"{target} is there already; nothing was written. Choose another --out, or move it away")
     if (adapter_folder / HEAD).is_file():
         raise InvalidInput("this is a reward model: its scalar head has no place in a language model's file")
+    check_base(adapter_folder, model_folder, f"adapter {adapter_folder.name}")
     network = merge(model_folder, adapter_folder)
     tokenizer = ChatTokenizer(model_folder).for_adapter(adapter_folder)
     target.parent.mkdir(parents=True, exist_ok=True)

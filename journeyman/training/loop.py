@@ -5,8 +5,9 @@ import shutil
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -50,6 +51,7 @@ class StepReport:
 
 
 Log = Callable[[StepReport], None]
+Tensors = dict[str, torch.Tensor]
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +107,7 @@ class Trainer:
         self._training, self._validation = material.training, material.validation
         self.steps = total_steps(config, len(self._training))
         self.policy = Policy(model_folder, config, start)
+        self.world = replace(self.world, settle=self.policy.settle)
         self._checkpoints = run_folder / "checkpoints"
         self._know_references(run_folder)
         self.objective.begin(self.policy, self._training)
@@ -123,24 +126,22 @@ class Trainer:
         """
         while not self._is_finished():
             report = self._step()
-            try:
-                log(report)
-            except KeyboardInterrupt:
-                self.save()
-                raise
+            self._tell(log, report)
             if self.progress.step % self.config.checkpoint_every == 0:
                 self.save()
         self.save()
         self.policy.restore(self._best)
+        self.policy.collect()
 
     def save(self) -> None:
-        """Write a checkpoint of where the run stands."""
-        if not self.world.leads:
+        """Write a checkpoint of where the run stands. Every process must call it: each may hold a part of it."""
+        if not (self.world.leads or self.policy.shards):
             return
-        state = Checkpoint(
-            self.progress, self.policy.state(), self._best, self._optimizer.state_dict(), torch.get_rng_state()
-        )
-        save_checkpoint(self._checkpoints, state)
+        weights, best = self.policy.whole(self.policy.state()), self.policy.whole(self._best)
+        optimizer = self._each_moment(self._optimizer.state_dict(), self.policy.whole)
+        if self.world.leads:
+            state = Checkpoint(self.progress, weights, best, optimizer, torch.get_rng_state())
+            save_checkpoint(self._checkpoints, state)
 
     def discard_checkpoints(self) -> None:
         """Give the space back, once the adapter is kept elsewhere."""
@@ -161,7 +162,7 @@ class Trainer:
         batch = [self._training[index] for index in batch_indices(self.config, step, len(self._training))]
         with self._explaining_memory(batch):
             loss, tokens, values = self._backward(batch)
-        norm = float(torch.nn.utils.clip_grad_norm_(self.policy.masters.values(), self.config.clip_norm))
+        norm = self.policy.clip(self.config.clip_norm, self.world)
         if not math.isfinite(loss) or not math.isfinite(norm):
             raise InvalidInput(
                 f"step {step + 1}: the loss is {loss} and the gradient's norm {norm}; lower --learning-rate. "
@@ -184,10 +185,7 @@ class Trainer:
         """Gradients of the whole batch in the masters of every process; its loss, tokens and other values."""
         loss, tokens, values = self._computed(batch, learn=True)
         if self.world.size > 1:
-            for master in self.policy.masters.values():
-                if master.grad is None:
-                    master.grad = torch.zeros_like(master)
-            self.world.add_up(master.grad for master in self.policy.masters.values() if master.grad is not None)
+            self.policy.add_up_gradients(self.world)
         return loss, tokens, values
 
     def _computed(self, batch: Sequence[Example], *, learn: bool) -> tuple[float, int, dict[str, float]]:
@@ -247,10 +245,33 @@ class Trainer:
         saved = load_checkpoint(self._checkpoints)
         if saved is None:
             return
-        self.progress, self._best = saved.progress, saved.best_weights
-        self.policy.restore(saved.weights)
-        self._optimizer.load_state_dict(saved.optimizer)
+        self.progress, self._best = saved.progress, self.policy.parts(saved.best_weights)
+        self.policy.restore(self.policy.parts(saved.weights))
+        self._optimizer.load_state_dict(self._each_moment(saved.optimizer, self.policy.parts))
         torch.set_rng_state(saved.random_state)
+
+    def _tell(self, log: Log, report: StepReport) -> None:
+        """Tell of a step. A KeyboardInterrupt in any process stops all of them, with a checkpoint."""
+        stopped = None
+        try:
+            log(report)
+        except KeyboardInterrupt as interruption:
+            stopped = interruption
+        if self.world.size > 1:
+            (others,) = self.world.total(float(stopped is not None))
+            stopped = stopped or (KeyboardInterrupt("another process was stopped") if others else None)
+        if stopped is not None:
+            self.save()
+            raise stopped
+
+    def _each_moment(self, optimizer: dict[str, Any], change: Callable[[Tensors], Tensors]) -> dict[str, Any]:
+        """The optimiser's state with what has a weight's shape changed, by the weight's name."""
+        names, state = list(self.policy.masters), dict(optimizer["state"])
+        for moment in ("exp_avg", "exp_avg_sq"):
+            changed = change({names[index]: values[moment] for index, values in state.items()})
+            # Processes that do not lead are given nothing, and write nothing.
+            state = {index: values | {moment: changed.get(names[index])} for index, values in state.items()}
+        return optimizer | {"state": state}
 
     @contextmanager
     def _explaining_memory(self, batch: Sequence[Example]) -> Iterator[None]:
@@ -265,7 +286,7 @@ class Trainer:
             packed = self.config.pack_tokens
             advice = (
                 f"--pack-tokens {max(64, packed // 2)} (it is {packed})"
-                if packed > max(longest, 64)
+                if self.objective.packs and packed > max(longest, 64)
                 else f"--max-length {longest // 2}, without the conversations that are longer"
             )
             raise InvalidInput(

@@ -35,6 +35,8 @@ class Objective(ABC):
 
     unit: ClassVar[str] = "nats per target token"
     """What a loss is measured in, for people."""
+    packs: ClassVar[bool] = True
+    """Whether several examples go through one pass, as far as `pack_tokens` allows; else each has its own."""
     needs_reference: ClassVar[bool] = False
     """Whether samples must know their log-probability under the policy that the run began with."""
 
@@ -60,6 +62,10 @@ class Objective(ABC):
     def example(self, row: Row) -> Example:
         """What the loss sees of a row that is one example."""
         raise NotImplementedError
+
+    def titles(self, example: Example) -> Sequence[str]:
+        """What each of an example's samples is, for people; empty where all are of one kind."""
+        return [""] * len(example)
 
     @abstractmethod
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:

@@ -14,17 +14,21 @@ from torch.nn.functional import log_softmax
 from transformers import PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
+from journeyman.engines.base_model import check_base, write_base
 from journeyman.engines.local.network.borrowed import load_weights
 from journeyman.engines.local.network.precision import choose_dtype
 from journeyman.errors import InvalidInput
 from journeyman.records.run import PolicyConfig
 from journeyman.rendering.chat import TEMPLATE_FILE, ChatTemplate
 from journeyman.training import attention
-from journeyman.training.batches import Pack
+from journeyman.training.batches import Pack, pack_rows
 from journeyman.training.devices import choose_device
+from journeyman.training.distributed import World, this_world
 from journeyman.training.fused.trunk import fuse
 from journeyman.training.head import seen_token_statistics, token_logprobs
 from journeyman.training.layers import layers_to_adapt
+from journeyman.training.samples import Sample
+from journeyman.training.sharding import Shards, local
 from journeyman.training.trainable_head import token_logprobs_and_entropies, trainable_token_logprobs
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "special_tokens_map.json")
@@ -39,25 +43,34 @@ class Policy:
     """
 
     def __init__(self, model_folder: Path, config: PolicyConfig, start: Path | None = None) -> None:
-        """Begin with a fresh adapter, or with the one in the folder `start`."""
+        """Begin with a fresh adapter, or with the one in the folder `start`; InvalidInput when its base has changed."""
         self._base_name, self._folder, self.full = model_folder.name, model_folder, config.full
         # The command line has a progress line of its own.
         disable_progress_bar()
-        self.device = choose_device(config.device if config.processes == 1 else "cpu")
+        if start is not None:
+            check_base(start, model_folder, f"adapter {start.name}")
+        self.device = choose_device(config.device, config.processes, this_world().rank)
         torch.manual_seed(config.seed)
         base = load_weights(model_folder, choose_dtype(config.precision))
         base.set_attn_implementation(attention.NAME)
         self.network: Any = base if config.full else _adapted(base, config, start)
         self.network.to(self.device)
         self.network.train()
+        shared_out = config.shard and this_world().size > 1
+        self.shards = Shards(self.network, set(base._no_split_modules or ()), self.device) if shared_out else None
         self._computing = {name: value for name, value in self.network.named_parameters() if value.requires_grad}
-        self.masters = {name: _master(value, copied=not config.full) for name, value in self._computing.items()}
+        self.masters = {name: _master(local(value), copied=not config.full) for name, value in self._computing.items()}
         if not config.full:
             self._check_coverage(config)
         self._plain = base
         self._trunk = base.get_decoder()
-        self._fused = None if config.full else fuse(base)
-        self.head = _plain_head(base)
+        self._fused = None if config.full or self.shards else fuse(base)
+        self._collected: dict[str, torch.Tensor] | None = None
+
+    @property
+    def head(self) -> torch.Tensor | None:
+        """The weights [vocabulary, size] of a head that is a product and nothing else; else None."""
+        return _plain_head(self._plain)
 
     def attach(self, name: str, value: torch.Tensor) -> torch.Tensor:
         """Train one more weight, such as a head's; returns the tensor to compute with."""
@@ -70,21 +83,32 @@ class Policy:
         """The last hidden states [indices, size] at some of the pack's flat indices."""
         if self._fused is not None:
             return self._fused(pack, indices)
-        found: torch.Tensor = self._trunk(**self._inputs(pack)).last_hidden_state[0, indices.to(self.device)]
-        return found
+
+        def compute() -> torch.Tensor:
+            found: torch.Tensor = self._trunk(**self._inputs(pack)).last_hidden_state[0, indices.to(self.device)]
+            return found
+
+        return self.shards.run(compute) if self.shards else compute()
 
     def logits(self, pack: Pack) -> torch.Tensor:
         """What the pack's targets are predicted from, float32 [targets, vocabulary]: only where a loss needs it all."""
-        found = self._plain(**self._inputs(pack), logits_to_keep=pack.predictors.to(self.device)).logits[0]
-        return found.float()  # type: ignore[no-any-return]
+
+        def compute() -> torch.Tensor:
+            found = self._plain(**self._inputs(pack), logits_to_keep=pack.predictors.to(self.device)).logits[0]
+            return found.float()  # type: ignore[no-any-return]
+
+        return self.shards.run(compute) if self.shards else compute()
 
     def token_logprobs(self, pack: Pack) -> torch.Tensor:
         """Log-probability of each of the pack's targets [targets], float32, differentiable in what is trained."""
         targets = pack.targets.to(self.device)
         if self.head is None:
             return log_softmax(self.logits(pack), dim=-1).gather(1, targets[:, None])[:, 0]
-        compute = trainable_token_logprobs if self.head.requires_grad else token_logprobs
-        return compute(self.hidden(pack, pack.predictors), self.head, targets)
+        hidden = self.hidden(pack, pack.predictors)
+        # Only behind the layers is a head whole whose weights are shared out.
+        head = self.head
+        assert head is not None
+        return (trainable_token_logprobs if head.requires_grad else token_logprobs)(hidden, head, targets)
 
     def token_statistics(self, pack: Pack, hidden: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """Log-probability of each target, differentiable, and the entropy in nats at its place, constant: [targets].
@@ -120,7 +144,7 @@ class Policy:
         """Add the gradient of `loss` to the masters' gradients."""
         loss.backward()  # type: ignore[no-untyped-call]
         for name, value in self._computing.items():
-            master, gradient = self.masters[name], value.grad
+            master, gradient = self.masters[name], None if value.grad is None else local(value.grad)
             value.grad = None
             if gradient is not None:
                 master.grad = gradient.float() if master.grad is None else master.grad.add_(gradient)
@@ -129,8 +153,36 @@ class Policy:
     def publish(self) -> None:
         """After the masters moved: compute with what they hold now."""
         for name, value in self._computing.items():
-            if value.data_ptr() != self.masters[name].data_ptr():
-                value.copy_(self.masters[name])
+            own = local(value)
+            if own.data_ptr() != self.masters[name].data_ptr():
+                own.copy_(self.masters[name])
+        if self.shards:
+            self.shards.published()
+
+    def add_up_gradients(self, world: World) -> None:
+        """Let the masters of every process have the gradient of the whole batch."""
+        if self.shards:
+            self.settle()
+            return
+        for master in self.masters.values():
+            if master.grad is None:
+                master.grad = torch.zeros_like(master)
+        world.add_up(master.grad for master in self.masters.values() if master.grad is not None)
+
+    def clip(self, most: float, world: World) -> float:
+        """Scale the gradient down to the norm `most` where it is larger; the norm that it had."""
+        norm = torch.nn.utils.get_total_norm(
+            [master.grad for master in self.masters.values() if master.grad is not None]
+        )
+        if self.shards:
+            norm = torch.tensor(world.total(float(norm) ** 2)).sqrt()[0]
+        torch.nn.utils.clip_grads_with_norm_(self.masters.values(), most, norm)
+        return float(norm)
+
+    def settle(self) -> None:
+        """Where weights are shared out: help the other processes with the passes that they have left."""
+        if self.shards:
+            self.shards.settle(self._idle)
 
     @contextmanager
     def evaluating(self) -> Iterator[None]:
@@ -165,7 +217,7 @@ class Policy:
                 self._plain.set_attn_implementation(attention.NAME)
 
     def state(self) -> dict[str, torch.Tensor]:
-        """A copy of the trainable weights, in float32."""
+        """A copy of the trainable weights, in float32; of those that are shared out, this process's parts."""
         return {name: value.clone() for name, value in self.masters.items()}
 
     @torch.no_grad()
@@ -175,8 +227,22 @@ class Policy:
             value.copy_(state[name])
         self.publish()
 
+    def whole(self, state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The weights of a `state()` in one piece; where they are shared out, for the leading process only."""
+        return self.shards.gather(state) if self.shards else state
+
+    def parts(self, whole: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """The `state()` of weights in one piece."""
+        return {name: self.shards.part(name, value) for name, value in whole.items()} if self.shards else whole
+
+    def collect(self) -> None:
+        """Every process, before the leading one saves: bring what is shared out together there."""
+        if self.shards:
+            collected = self.shards.gather(self.masters)
+            self._collected = {name: value.to(self._computing[name].dtype) for name, value in collected.items()}
+
     def save_adapter(self, folder: Path, template: ChatTemplate) -> None:
-        """Write the adapter in PEFT's format, with the chat template it learned under.
+        """Write the adapter in PEFT's format, with the chat template it learned under, and the hash of its base.
 
         The same weights give the same bytes on every machine: an adapter is known by their hash.
         """
@@ -184,14 +250,17 @@ class Policy:
         lora.target_modules = sorted(lora.target_modules)
         lora.base_model_name_or_path = self._base_name
         # Without being told that embeddings stay as they are, PEFT would look for the base on the hub to compare them.
-        self.network.save_pretrained(folder, safe_serialization=True, save_embedding_layers=False)
+        self.network.save_pretrained(
+            folder, safe_serialization=True, save_embedding_layers=False, state_dict=self._collected
+        )
         # PEFT adds a model card that names the base model's folder on this machine: nothing of ours reads it.
         (folder / "README.md").unlink(missing_ok=True)
         (folder / TEMPLATE_FILE).write_text(template.text)
+        write_base(folder, self._folder)
 
     def save_model(self, folder: Path, template: ChatTemplate) -> None:
         """Write the whole model, with its tokenizer and template: a folder that can be served as a base."""
-        self.network.save_pretrained(folder, safe_serialization=True)
+        self.network.save_pretrained(folder, safe_serialization=True, state_dict=self._collected)
         for name in TOKENIZER_FILES:
             if (self._folder / name).is_file():
                 shutil.copy(self._folder / name, folder / name)
@@ -201,6 +270,14 @@ class Policy:
         logits: torch.Tensor = self._plain.get_output_embeddings()(hidden)
         cap = getattr(self._plain.config.get_text_config(), "final_logit_softcapping", None)
         return (torch.tanh(logits / cap) * cap if cap else logits).float()
+
+    def _idle(self, learn: bool) -> None:
+        """A pass that counts nothing, through all that a real one goes through."""
+        nothing = pack_rows([Sample((0, 0), (False, True))], 2)[0]
+        with torch.set_grad_enabled(learn):
+            loss = self.token_logprobs(nothing).sum() * 0.0
+        if learn:
+            self.backward(loss)
 
     def _inputs(self, pack: Pack) -> dict[str, Any]:
         ids, positions = pack.ids[None].to(self.device), pack.positions[None].to(self.device)

@@ -12,18 +12,23 @@ from journeyman.training import losses
 from journeyman.training.distributed import World
 from journeyman.training.objective import Objective, Part, pack_one, sums_of
 from journeyman.training.policy import Policy
-from journeyman.training.samples import Example, Sample, last_reply, pair
+from journeyman.training.samples import BETTER_AND_WORSE, Example, Sample, last_reply, pair
 
 
 class DirectPreference(Objective):
     """DPO: the mean over pairs of `losses.dpo`; the reference is the policy that the run began with."""
 
     unit: ClassVar[str] = "nats per pair"
+    packs: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
 
     def example(self, row: Row) -> Example:
         """The better and the worse reply."""
         return pair(self.tokenizer, row)
+
+    def titles(self, example: Example) -> Sequence[str]:
+        """Which is which."""
+        return BETTER_AND_WORSE
 
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:
         """A pass for each pair."""
@@ -43,10 +48,15 @@ class OddsRatio(Objective):
     """ORPO: the mean over pairs of the better reply's −log p for each token and of `losses.orpo`."""
 
     unit: ClassVar[str] = "nats per pair"
+    packs: ClassVar[bool] = False
 
     def example(self, row: Row) -> Example:
         """The better and the worse reply."""
         return pair(self.tokenizer, row)
+
+    def titles(self, example: Example) -> Sequence[str]:
+        """Which is which."""
+        return BETTER_AND_WORSE
 
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:
         """A pass for each pair."""
@@ -66,6 +76,7 @@ class KahnemanTversky(Objective):
     """
 
     unit: ClassVar[str] = "per reply"
+    packs: ClassVar[bool] = False
     needs_reference: ClassVar[bool] = True
 
     def example(self, row: Row) -> Example:
@@ -73,7 +84,7 @@ class KahnemanTversky(Objective):
         if row.label is None:
             raise InvalidInput(
                 f"conversation {row.conversation} does not say whether its reply was good, and KTO learns from that: "
-                "add `label`, true or false"
+                "add `label`, true or false (`dataset build NAME --label FEEDBACK` takes it from what was said)"
             )
         return (replace(last_reply(self.tokenizer, row), good=row.label),)
 
@@ -81,6 +92,10 @@ class KahnemanTversky(Objective):
         """Replies, each with the next row's reply to its question (the first that fits into max_length)."""
         samples = [sample for (sample,) in super().examples(rows)]
         return [(sample, *self._mismatched(samples, number)) for number, sample in enumerate(samples)]
+
+    def titles(self, example: Example) -> Sequence[str]:
+        """Whether the reply was good; its partner is never learned."""
+        return ["good" if example[0].good else "bad", "another reply, to see how far the policy has moved"]
 
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:
         """First, without gradient, how far the policy has moved; then a pass for each reply."""

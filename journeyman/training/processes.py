@@ -11,10 +11,10 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import distributed
@@ -23,6 +23,7 @@ from journeyman.datasets.formats import read_lines
 from journeyman.errors import InvalidInput
 from journeyman.records import Frozen, Run
 from journeyman.records.run import CONFIGS
+from journeyman.training.devices import choose_device
 from journeyman.training.threads import use_threads
 
 LONGEST_WAIT = timedelta(minutes=30)
@@ -71,7 +72,7 @@ def helped(task: Task, processes: int) -> Iterator[None]:
         for rank in range(1, processes)
     ]
     try:
-        _join(port, 0, processes)
+        _join(port, 0, processes, task.config["device"])
         yield
     except RuntimeError as error:
         ended = [other for other in others if other.poll() not in (None, 0)]
@@ -90,8 +91,12 @@ def helped(task: Task, processes: int) -> Iterator[None]:
             distributed.destroy_process_group()
 
 
-def _join(port: int, rank: int, size: int) -> None:
-    distributed.init_process_group("gloo", f"tcp://127.0.0.1:{port}", rank=rank, world_size=size, timeout=LONGEST_WAIT)
+def _join(port: int, rank: int, size: int, asked: Literal["auto", "cpu", "cuda"]) -> None:
+    device, backend = choose_device(asked, size, rank), "gloo"
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+        backend = "cpu:gloo,cuda:nccl"  # numbers are added up on the CPU, gradients where they are
+    distributed.init_process_group(backend, f"tcp://127.0.0.1:{port}", rank=rank, world_size=size, timeout=LONGEST_WAIT)
 
 
 def _help() -> None:
@@ -104,10 +109,12 @@ def _help() -> None:
     config = CONFIGS[task.kind].model_validate(task.config)
     use_threads(task.threads)
     torch.manual_seed(config.seed)
-    _join(int(os.environ[_PORT]), int(os.environ[_RANK]), config.processes)
+    _join(int(os.environ[_PORT]), int(os.environ[_RANK]), config.processes, config.device)
     folders = {name: None if path is None else Path(path) for name, path in task.folders.items()}
     rows = read_lines(Path(task.rows).read_bytes())
-    Trainer(config, rows, Path(task.model), Path(task.run_folder), **folders).train(lambda report: None)
+    # Stopped with the process that leads: this one has nothing to tell.
+    with suppress(KeyboardInterrupt):
+        Trainer(config, rows, Path(task.model), Path(task.run_folder), **folders).train(lambda report: None)
 
 
 if __name__ == "__main__":

@@ -23,7 +23,7 @@ from journeyman.training.calibration import Isotonic, Platt, fit_isotonic, fit_p
 from journeyman.training.distributed import World
 from journeyman.training.objective import Objective, Part, check_finite, pack_one
 from journeyman.training.policy import Policy
-from journeyman.training.samples import Example, Sample, last_reply, pair
+from journeyman.training.samples import BETTER_AND_WORSE, Example, Sample, last_reply, pair
 from journeyman.training.start import shape_of
 
 HEAD = "reward_head.safetensors"
@@ -71,10 +71,15 @@ class PairwiseReward(_ScalarHead):
     """The mean over pairs of `losses.bradley_terry`."""
 
     unit: ClassVar[str] = "nats per pair"
+    packs: ClassVar[bool] = False
 
     def example(self, row: Row) -> Example:
         """The better and the worse reply."""
         return pair(self.tokenizer, row)
+
+    def titles(self, example: Example) -> Sequence[str]:
+        """Which is which."""
+        return BETTER_AND_WORSE
 
     def parts(self, policy: Policy, batch: Sequence[Example], world: World) -> Iterator[Part]:
         """A pass for each pair."""
@@ -110,8 +115,8 @@ class ScoreRegression(_ScalarHead):
         """The whole conversation, as the judge saw it."""
         if row.score is None:
             raise InvalidInput(
-                f"conversation {row.conversation} has no `score`, and --learn-from scores learns nothing else: add it, "
-                "or leave the row out"
+                f"conversation {row.conversation} has no `score`, and --learn-from scores learns nothing else: add it "
+                "(`dataset build NAME --score FEEDBACK` takes it from what was said of the calls), or leave the row out"
             )
         check_finite([row.score], f"conversation {row.conversation}: the score")
         return (replace(last_reply(self.tokenizer, row), score=row.score),)

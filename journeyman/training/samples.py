@@ -33,6 +33,8 @@ class Sample(MaskedTokens):
 
 Example = tuple[Sample, ...]
 """What a loss looks at together: one sample, or a better one and a worse one."""
+BETTER_AND_WORSE = ("better", "worse")
+"""What the two samples of a pair are, for people."""
 
 
 def whole(tokenizer: ChatTokenizer, row: Row) -> list[Sample]:
@@ -54,7 +56,8 @@ def pair(tokenizer: ChatTokenizer, row: Row) -> tuple[Sample, Sample]:
     if row.rejected is None:
         raise InvalidInput(
             f"conversation {row.conversation} has nothing that was `rejected`, and this method learns from pairs: "
-            "add it, or choose a method that learns from single replies (sft, kto)"
+            "add it (`dataset build NAME --pairs` takes it from corrections), or choose a method that learns from "
+            "single replies (sft, kto)"
         )
     same = 0
     while same < min(len(row.messages), len(row.rejected)) and row.messages[same] == row.rejected[same]:

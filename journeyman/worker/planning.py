@@ -29,7 +29,7 @@ def plan(settings: Settings, store: Store, config: PolicyConfig, kind: str, lear
     from journeyman.training.devices import choose_device
     from journeyman.training.threads import use_threads
 
-    choose_device(config.device)
+    choose_device(config.device, config.processes)
     pinned["base"] = pinned_name(settings, config.base)
     if config.from_adapter is not None:
         pinned |= _start(store, config, config.from_adapter, model.name, version)

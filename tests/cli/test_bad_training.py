@@ -106,6 +106,11 @@ def test_a_model_that_changed_under_an_adapter(brought: Callable[..., str], stor
     assert "tiny changed since adapter first@" in told
     assert "Put the model back, or train a new adapter" in told
     assert len(store.find(Run)) == 1
+    out = models / "merged"
+    told = said("adapters", "export", "first", "--out", str(out))
+    assert "tiny is not the tiny that adapter first@" in told
+    assert "Put the model back, or train a new adapter" in told
+    assert not out.exists()
 
 
 def test_a_tokenizer_that_is_not_the_adapters(brought: Callable[..., str], store: SqlStore, models: Path) -> None:

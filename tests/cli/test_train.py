@@ -86,7 +86,8 @@ def test_every_field_of_the_config_is_an_option_and_reaches_the_run(store: SqlSt
         "rank": 2, "alpha": 3.0, "dropout": 0.2, "learning_rate": 0.01, "epochs": 0.5, "batch_rows": 3,
         "pack_tokens": 128, "max_length": 256, "warmup": 0.5, "weight_decay": 0.1, "clip_norm": 0.5,
         "validate_every": 1, "patience": 1, "checkpoint_every": 1, "precision": "float32", "seed": 7,
-        "targets": "mlp", "device": "auto", "rank_stabilised": True, "processes": 2, "jepa_weight": 0.5,
+        "targets": "mlp", "device": "auto", "rank_stabilised": True, "processes": 2, "shard": True,
+        "jepa_weight": 0.5,
     }  # fmt: skip
     assert other.keys() == SFTConfig.model_fields.keys() - {"base", "dataset", "name", "full", "from_adapter"}
     options = [

@@ -126,11 +126,17 @@ def test_a_run_goes_on_from_an_adapter_of_the_same_base(store: SqlStore, models:
 def test_several_processes_share_a_run(store: SqlStore) -> None:
     options = ("--base", "tiny", "--threads", "1", "--batch-rows", "3", "--epochs", "2", "--precision", "float32")
     train("sft", "sums", *options, "--name", "alone")
+    train("sft", "sums", *options, "--name", "parts", "--processes", "2", "--shard")
     train("sft", "sums", *options, "--name", "together", "--processes", "2")
-    alone, together = (load_file(Path(find_adapter(store, name).path) / WEIGHTS) for name in ("alone", "together"))
-    for name, value in alone.items():
-        torch.testing.assert_close(together[name], value, rtol=1e-3, atol=1e-4)
+    names = ("alone", "together", "parts")
+    alone, *others = (load_file(Path(find_adapter(store, name).path) / WEIGHTS) for name in names)
+    for other in others:
+        assert other.keys() == alone.keys()
+        for name, value in alone.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-3, atol=1e-4)
     reports = [json.loads((Path(run.path) / "report.json").read_text()) for run in store.find(Run)]
+    parts = reports.pop(1)
+    assert parts["best_loss"] == pytest.approx(reports[0]["best_loss"], rel=1e-4)
     assert reports[0]["best_loss"] == pytest.approx(reports[1]["best_loss"], rel=1e-4)
     assert reports[0]["tokens"] >= reports[1]["tokens"], "questions that rows share are computed in each process"
 
@@ -142,12 +148,13 @@ def test_a_dry_run_shows_rows_with_their_mask_and_starts_nothing(store: SqlStore
     assert re.search(r"train: \d+ rows, [\d,]+ tokens, [\d,]+ learned", written)
     assert written.count("⟦hello<|im_end|>⟧") == 3
     assert re.search(r"⟦\d+<\|im_end\|>⟧", written)
+    assert re.search(r"── row 1, better, .*── row 1, worse, .*⟦hello<", written, re.DOTALL)
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("distill", "sums"), "--teacher: Field required"),
+        (("distill", "sums"), "--teacher is needed: the model to learn from, of the same tokenizer"),
         (("sft", "sums", "--device", "cuda"), "--device cuda: "),
         (("reward", "sums", "--full"), "leave out --full"),
         (("dpo", "sums", "--beta", "0"), "--beta: Input should be greater than 0"),

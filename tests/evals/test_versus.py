@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from journeyman.cli.main import app
 from journeyman.errors import InvalidInput
 from journeyman.evals import CaseSuite, Journal, Judge, load_cases, save_versus, versus, versus_to_markdown
 from journeyman.evals.verdicts import versus_verdict
@@ -128,6 +130,69 @@ async def test_every_form_is_written(suite: CaseSuite, tmp_path: Path) -> None:
     for fact in (report.suite_hash, report.judge.rubrics[0], "seed 0", "McNemar"):
         assert fact in html
         assert fact in page.read_text()
+
+
+async def test_it_stops_when_it_is_known_who_is_better(suite: CaseSuite) -> None:
+    players = Players(first=good_at(*range(40)), second=good_at(), judge=judging(by_worth))
+    report = await versus(suite, "first", "second", players, Judge(players, "judge"), stop_early=True, concurrency=4)
+    met = len(report.duels)
+    assert met < 30
+    assert (report.planned, report.wins) == (40, met)
+    assert players.asked.count("judge") == 2 * met
+    assert report.net
+    assert report.net.low > 0
+    assert versus_verdict(report) == "better"
+    page = versus_to_markdown(report)
+    assert f"after {met} of 40 cases in a random order" in page
+    assert "McNemar" not in page, "a p-value that was peeked at is none"
+    assert report.slices == ()
+    whole = await duel(suite, good_at(*range(20)), good_at(*range(20, 40)), by_worth, stop_early=True)
+    assert len(whole.duels) == 40
+    assert versus_verdict(whole) == "not distinguishable after all cases"
+
+
+async def test_people_correct_a_judge_of_pairs(suite: CaseSuite, tmp_path: Path) -> None:
+    """The judge takes the longer answer, which is the first model's; people like the second one's better."""
+    journal = Journal(tmp_path / "out")
+
+    def longest(shown: dict[str, Any]) -> str:
+        return "A" if len(shown["answer_A"]) > len(shown["answer_B"]) else "B"
+
+    players = Players(first=says("a long poor answer"), second=good_at(*range(40)), judge=judging(longest))
+    report = await versus(suite, "first", "second", players, Judge(players, "judge"), journal=journal)
+    assert (report.wins, report.losses) == (40, 0)
+    _, data = save_versus(report, tmp_path, journal.finished)
+    journal.keep_as(data.with_suffix(".transcripts.jsonl"))
+
+    sheet = tmp_path / "sheet.jsonl"
+    told = CliRunner().invoke(app, ["label", str(data), "--sheet", str(sheet), "--count", "30"]).output
+    assert "30 pairs to label" in told
+    lines = [json.loads(line) for line in sheet.read_text().splitlines()]
+    assert {line["B"][-1]["content"] for line in lines} == {"good", "a long poor answer"}, "in an order that is drawn"
+    assert all(line["conversation"][-1]["role"] == "user" for line in lines)
+    for number, line in enumerate(lines):
+        line["better"] = "tie" if number < 3 else "A" if line["A"][-1]["content"] == "good" else "B"
+    sheet.write_text("\n".join(map(json.dumps, lines)))
+    told = CliRunner().invoke(app, ["label", str(data), "--labels", str(sheet), "--out", str(tmp_path / "new")]).output
+    assert "What people would have found" in told
+    (written,) = (tmp_path / "new").glob("*.json")
+    people = VersusReport.model_validate_json(written.read_text()).people
+    assert people
+    assert (people.labels, people.agreed, people.judged) == (30, 0, 10)
+    assert people.net.estimate == pytest.approx(-0.9)
+    assert people.net.high < 0
+    assert "What people would have found" in written.with_suffix(".html").read_text()
+
+    lines[0]["better"] = "first"
+    sheet.write_text("\n".join(map(json.dumps, lines)))
+    refused = CliRunner().invoke(app, ["label", str(data), "--labels", str(sheet)])
+    assert "better is A, B, tie, or null" in str(refused.exception)
+    for change, said in (({"report": "x"}, "of report x"), ({"case": "x"}, "was not judged in the report")):
+        sheet.write_text(json.dumps(lines[1] | change))
+        assert said in str(CliRunner().invoke(app, ["label", str(data), "--labels", str(sheet)]).exception)
+    sheet.write_text(json.dumps(lines[1]))
+    few = CliRunner().invoke(app, ["label", str(data), "--labels", str(sheet)])
+    assert "1 pairs are labelled; it takes 20" in str(few.exception)
 
 
 def test_conversations_are_split_where_they_part() -> None:

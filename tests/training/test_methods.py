@@ -258,6 +258,11 @@ def test_memory_that_runs_out_is_told_with_the_setting_that_helps(trainer):
     learner.objective.parts = parts
     with pytest.raises(InvalidInput, match=r"step 1: memory ran out; the batch has 4 rows.*--pack-tokens 256"):
         learner.train(lambda report: None)
+    # A pair is a pass of its own, however much may be packed.
+    learner = trainer("dpo", pack_tokens=512)
+    learner.objective.parts = parts
+    with pytest.raises(InvalidInput, match=r"step 1: memory ran out; .* of (\d+) tokens\. Start .* --max-length \d+,"):
+        learner.train(lambda report: None)
 
 
 def test_a_killed_process_goes_on_exactly(trainer, tiny, tmp_path):

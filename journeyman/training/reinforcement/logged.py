@@ -13,9 +13,10 @@ from typing import NamedTuple
 from journeyman.capture.on_policy import on_policy_problem
 from journeyman.capture.trajectories import Branch, join
 from journeyman.datasets.formats import write_whole
+from journeyman.datasets.judgements import newest_value
 from journeyman.datasets.sources import complete_only, matching
 from journeyman.errors import InvalidInput
-from journeyman.records import Condition, Feedback, Filter, Scenario, Score, TrajectoryGroup
+from journeyman.records import Filter, Scenario, Score, TrajectoryGroup
 from journeyman.store.store import Store
 
 
@@ -90,17 +91,9 @@ def _problem(branch: Branch, served: Sequence[str]) -> str | None:
 
 def _score(store: Store, branch: Branch, name: str) -> Score | None:
     """The newest value given to the branch's last exchange, or to its session."""
-    last = branch.turn.exchange
-    about = [("exchange_id", last.id), ("external_id", last.external_id), ("session", last.session)]
-    for field, value in about:
-        if value is None:
-            continue
-        where = Filter(conditions=(
-            Condition(field=field, operator="=", value=value), Condition(field="name", operator="=", value=name),
-        ))  # fmt: skip
-        found = next(
-            (each for each in store.find(Feedback, where) if each.value is not None and each.turn is None), None
-        )
-        if found is not None and found.value is not None:
-            return Score(name=name, value=found.value, reason=found.reason, by=found.by)
-    return None
+    found = newest_value(store, branch.turn.exchange, name)
+    return (
+        None
+        if found is None or found.value is None
+        else Score(name=name, value=found.value, reason=found.reason, by=found.by)
+    )

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.requests import Request as HTTPRequest
 from starlette.responses import JSONResponse, Response
 
+from journeyman.engines.base_model import check_base
 from journeyman.engines.local.api.answers import read_json
 from journeyman.engines.local.api.body import read_as
 from journeyman.engines.local.api.served import ServedModel
@@ -58,6 +59,7 @@ class AdapterRoutes:
             raise InvalidInput(f"{name!r} is the name of the base model; give the adapter another one")
         folder = self._placed(folder)
         try:
+            await asyncio.to_thread(check_base, folder, served.model.folder, f"adapter {name}")
             tokenizer = served.tokenizers[None].for_adapter(folder)
             # Beside the steps: replies that are being written go on while the file is read.
             reading = served.scheduler.beside(lambda model: model.load_adapter(name, folder, replace=body.load_inplace))

@@ -7,8 +7,9 @@ import openai
 import pytest
 from safetensors.torch import load_file, save_file
 
+from journeyman.engines.base_model import write_base
 from journeyman.rendering.chat import ChatTokenizer
-from tests.tiny import write_lora
+from tests.tiny import write_lora, write_model
 
 HELLO = [{"role": "user", "content": "hello, world!"}]
 
@@ -104,6 +105,19 @@ def test_an_adapter_that_is_not_there_cannot_be_loaded(load, tmp_path):
     status, content = load("x", tmp_path / "nowhere")
     assert status == 400
     assert "there is no folder" in content
+
+
+def test_an_adapter_of_a_base_that_changed_since_is_not_answered_for(load, client, tiny, tmp_path):
+    folder = write_lora(tmp_path / "old", tiny, 9)
+    write_base(folder, tiny)
+    assert load("old", folder)[0] == 200, "its base is the one that is served"
+    other = write_model(tmp_path / "other", seed=5)
+    write_base(folder, other)
+    status, content = load("newer", folder)
+    assert status == 400
+    assert "tiny is not the other that adapter newer was trained on" in content
+    with pytest.raises(openai.NotFoundError):
+        client.models.retrieve("newer")
 
 
 def test_an_adapter_is_asked_under_the_template_it_learned_with(load, unload, client, tiny, tmp_path):

@@ -1,6 +1,6 @@
 """How true worlds built from traces are, on calls that they never saw, beside the baselines that any world must beat.
 
-    python benchmarks/fidelity.py            every system that is installed, four splits, about five minutes
+    python benchmarks/fidelity.py            every system that is installed, on its splits, about three minutes of CPU
     python benchmarks/fidelity.py --quick    fewer tasks, within a minute
 
 BFCL needs `pip install --no-deps bfcl-eval` and `pip install mpmath`; without them its rows say so. No model is used.
@@ -19,7 +19,7 @@ NOT_MEASURED = {
     **NOT_HERE,
     "τ² retail, coin": "no adapter that tells their state is here",
     "schema of unseen tools": "a tool that no trace knows is abstained from: S3 is unseen ranges of arguments",
-    "S4 of BFCL": "its tasks have no time: the last quarter by number stands for it, and needs tools never seen",
+    "S4 of BFCL": "its tasks have no time; the bank's sessions have one",
 }
 """What the issue asks for and this command does not show, with the reason."""
 

@@ -48,6 +48,7 @@ def build_command(
     redactor = Redactor(BUILT_IN)
     cleaned = [redactor.wire(wire).exchange() for wire in map(WireExchange.of, exchanges)]
     traces = from_exchanges(cleaned, redactor)
+    traces.redacted = redactor.counts
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"
         raise InvalidInput(f"{len(exchanges)} calls hold no tool call with its result ({told}); nothing was built")

@@ -12,7 +12,7 @@ from typing import Any
 
 import zstandard
 
-from journeyman.errors import InvalidInput, NotFound
+from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Message, Tool
 from journeyman.worlds.admission import Admission
 from journeyman.worlds.build import Built
@@ -69,6 +69,11 @@ class World:
     def check_training(self) -> None:
         """Refused, with what to do, unless a valid card of exactly this world says that it may be trained in."""
         allow_training(self.card, self.content, self.name)
+        if self.source and not self.trusted:
+            raise Refused(
+                f"world {self.name} was measured with hand-written twins that may not run here; nothing was started. "
+                f"Read them (journeyman world show {self.name} --programs), then journeyman world trust {self.name}"
+            )
 
     def save(self, folder: Path) -> Path:
         """Write the world below `folder`, in place of one of that name."""

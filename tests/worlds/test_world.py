@@ -184,6 +184,10 @@ def test_programs_in_a_file_do_not_run_before_somebody_agreed(tmp_path: Path):
     found = load_world("shop", tmp_path)
     assert not found.trusted
     assert found.built.programs == {}
+    with pytest.raises(Refused, match="may not run here"):
+        replace(
+            world(), source=source, trusted=False, card=FidelityCard(world=found.content, seed=0, measures=())
+        ).check_training()
     assert not mark.exists()
     trust(source, tmp_path)
     assert set(load_world("shop", tmp_path).built.programs) == {"restock"}

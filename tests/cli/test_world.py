@@ -1,0 +1,98 @@
+import asyncio
+import json
+
+import pytest
+from typer.testing import CliRunner
+
+from journeyman.cli.world import app
+from journeyman.config import Settings
+from journeyman.demos.bank.players import gold, play
+from journeyman.environments.suites import load_suite
+from journeyman.errors import InvalidInput, NotFound, Refused
+from journeyman.records import Choice, Exchange, Message, Trajectory
+from journeyman.records.message import assistant, user
+from journeyman.store.sql import open_store
+from journeyman.worlds.world import load_world
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch):
+    monkeypatch.setenv("JOURNEYMAN_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("COLUMNS", "250")
+
+    def invoke(*arguments: str) -> str:
+        result = CliRunner().invoke(app, arguments, catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+        return result.stdout
+
+    return invoke
+
+
+def exchanges(trajectory: Trajectory, session: str) -> list[Exchange]:
+    """The calls of an attempt, as the gateway would have captured them."""
+    return [
+        Exchange(
+            model="gold",
+            state="complete",
+            session=session,
+            messages=trajectory.messages[:place],
+            tools=trajectory.tools,
+            choices=(Choice(message=said, finish_reason="stop"),),
+            latency=0.1,
+        )
+        for place, said in enumerate(trajectory.messages)
+        if said.role == "assistant"
+    ]
+
+
+@pytest.fixture
+def captured(run):
+    store = open_store(Settings())
+    for number, trajectory in enumerate(asyncio.run(play(gold, "gold", "train", 24, 0))):
+        store.put(*exchanges(trajectory, f"s{number}"))
+    store.close()
+
+
+def test_build_then_show_then_the_gate(run, captured):
+    built = run("build", "support", "--where", "model = gold")
+    assert "find_customer" in built
+    assert "may not be trained in" in built
+    assert "S2 (unseen policy) was not measured" in built
+    assert run("show", "support") == built
+    assert run("show", "support", "--programs") == "it has no hand-written twins\n"
+    world = load_world("support", Settings().home / "worlds")
+    assert world.notes["sessions"] == 24
+    assert all(start.messages[0].role == "system" for start in world.starts)
+    with pytest.raises(Refused, match="S2"):
+        load_suite("world/support")
+    with pytest.raises(NotFound, match="hand-written twin"):
+        run("trust", "support")
+
+
+def test_calls_without_tools_build_nothing(run):
+    store = open_store(Settings())
+    store.put(
+        Exchange(model="m", state="complete", messages=(user("hi"),), choices=(Choice(message=assistant("hello")),))
+    )
+    store.close()
+    with pytest.raises(InvalidInput, match="no tool was called"):
+        run("build", "support")
+    with pytest.raises(InvalidInput, match="no captured call matches"):
+        run("build", "support", "--where", "model = another")
+    with pytest.raises(NotFound, match="journeyman world build support"):
+        run("show", "support")
+
+
+def test_secrets_never_reach_the_file(run, captured):
+    secret = "sk-proj-" + "Zx9Yw8Vu" * 6
+    told = asyncio.run(play(gold, "gold", "train", 1, 7))[0]
+    written = json.dumps([said.wire() for said in told.messages]).replace("matches", secret)
+    assert secret in written
+    leaky = tuple(Message.model_validate(said) for said in json.loads(written))
+    store = open_store(Settings())
+    store.put(*exchanges(told.model_copy(update={"messages": leaky}), "leaky"))
+    store.close()
+    run("build", "support")
+    world = load_world("support", Settings().home / "worlds")
+    assert world.notes["redacted"]["secret"] >= 1
+    assert secret not in repr(world)

@@ -77,9 +77,10 @@ def faults_of(report: ComplianceReport, gate: Policy) -> list[str]:
 def told(report: ComplianceReport) -> str:
     """What was measured, in one line."""
     clean, success = report.clean, report.success
+    times = "one attempt" if report.attempts == 1 else f"{report.attempts} attempts"
     return (
         f"compliance report {report.id} (pack {report.pack_name} {report.pack_hash}, {report.scenarios} scenarios of "
-        f"{report.place}, {report.attempts} attempts each): {100 * clean.estimate:.1f}% without a violation "
+        f"{report.place}, {times} at each): {100 * clean.estimate:.1f}% without a violation "
         f"({100 * clean.low:.1f} to {100 * clean.high:.1f}), {100 * success.estimate:.1f}% a success, "
         f"{len(report.findings)} violations"
     )

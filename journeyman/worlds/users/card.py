@@ -2,7 +2,7 @@
 
 from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from journeyman.records import Frozen
 from journeyman.worlds.compliance.conditions import Condition
@@ -92,8 +92,8 @@ class Style(Frozen):
 
 
 class UserCard(Frozen):
-    """One user. `facts` they know by sort; `unknown` sorts they cannot tell. `patience`: turns without help until they
-    leave, the style's where it is not given."""
+    """One user. `facts` they know, by sort; `unknown` are sorts that they say they do not know, without minding the
+    first question for them. `patience`: turns without help until they leave, the style's where it is not given."""
 
     id: str
     goals: tuple[Goal, ...] = Field(min_length=1)
@@ -103,3 +103,10 @@ class UserCard(Frozen):
     tools: tuple[OwnTool, ...] = ()
     style: Style = Style()
     patience: int | None = None
+
+    @model_validator(mode="after")
+    def _known_or_not(self) -> "UserCard":
+        both = sorted(self.facts.keys() & set(self.unknown))
+        if both:
+            raise ValueError(f"user {self.id} knows and does not know {', '.join(both)}")
+        return self

@@ -90,7 +90,11 @@ def _next(card: UserCard, mood: Mood, state: Mapping[str, Any] | None, act: User
 def _answer(card: UserCard, mood: Mood, asked: Sequence[str], rng: random.Random) -> tuple[Decision, Mood]:
     known = [name for name in asked if name in card.facts]
     if not known:
-        return Decision("cannot_say", tuple(asked)), replace(mood, patience=mood.patience - 1)
+        is_fair = set(asked) <= set(card.unknown) - mood.told
+        patience = mood.patience if is_fair else mood.patience - 1
+        if patience < 0:
+            return Decision("abandon"), mood
+        return Decision("cannot_say", tuple(asked)), replace(mood, told=mood.told | set(asked), patience=patience)
     fresh = [name for name in known if name not in mood.told]
     # Being asked again for what was told already costs patience; the answer is given all the same.
     patience = mood.patience if fresh else mood.patience - 1

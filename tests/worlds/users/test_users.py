@@ -54,9 +54,14 @@ async def test_facts_are_told_when_asked_for_once_for_free_and_unknown_ones_neve
     assert turns[1].text == "Ida Adler, 1960-01-02."
     assert [turn.act for turn in turns[2:]] == ["answer", "abandon"], "asked a third time, patience is over"
     unknown = CARD.model_copy(update={"facts": {"name": "Ida Adler"}, "unknown": ("born",)})
-    _, turns = await talk(unknown, "When were you born?")
+    simulated, turns = await talk(unknown, "When were you born?")
     assert turns[1].act == "cannot_say"
     assert "1960" not in turns[1].text
+    assert simulated.mood.patience == 1, "to be asked once for what one does not know is fair"
+    _, turns = await talk(unknown, *["When were you born?"] * 3)
+    assert [turn.act for turn in turns[1:]] == ["cannot_say", "cannot_say", "abandon"]
+    with pytest.raises(ValueError, match="knows and does not know"):
+        UserCard(id="u", goals=(FREEZE,), facts={"born": "1960"}, unknown=("born",))
 
 
 async def test_hidden_constraints_and_own_tools_come_out_at_their_trigger_alone():

@@ -14,6 +14,8 @@ from journeyman.store.store import Store
 
 WEIGHTS = "adapter_model.safetensors"
 CONFIG = "adapter_config.json"
+REWARD_CARD = "reward.json"
+"""Beside the weights of a reward model, which scores conversations and answers nobody."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 

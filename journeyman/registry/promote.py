@@ -4,11 +4,12 @@ An alias is its last promotion, and nothing here is ever edited: a rollback is o
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Adapter, Condition, EvalReport, Filter, GateVerdict, Promotion, Share
-from journeyman.registry.adapters import lookup
+from journeyman.registry.adapters import REWARD_CARD, lookup
 from journeyman.registry.evidence import find_evidence, pages
 from journeyman.registry.gates import Gates
 from journeyman.registry.resolve import last_promotion
@@ -177,7 +178,7 @@ def _examine(
             None,
             (),
             f"{which} both {target} and {incumbent}, which it would replace: "
-            f"run `journeyman eval --models {incumbent},{target}`, {FORCE}",
+            f"run `journeyman eval --cases SUITE --models {incumbent},{target}` (or --environment NAME), {FORCE}",
         )
     return _Examined(evidence.report.id, examine(store, gates, target, evidence))
 
@@ -188,6 +189,11 @@ def _resolve(store: Store, alias: str, target: str) -> tuple[Adapter | None, str
         raise InvalidInput(f"{alias!r} cannot be an alias: clients call it by one word without a slash")
     adapter = lookup(store, target)
     if adapter is not None:
+        if (Path(adapter.path) / REWARD_CARD).is_file():
+            raise InvalidInput(
+                f"{adapter.name}@{adapter.id} is a reward model: it scores conversations, and answers nobody; nothing "
+                "was changed. Promote an adapter that was trained by another method"
+            )
         return adapter, adapter.id
     measured = {model.model for report in pages(store, EvalReport) for model in report.models}
     bases = store.count(Adapter, by="base").keys()

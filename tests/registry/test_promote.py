@@ -8,6 +8,7 @@ import pytest
 
 from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Adapter, CaseResult, EvalReport, ModelReport, Promotion, now
+from journeyman.registry.adapters import REWARD_CARD
 from journeyman.registry.promote import aliases, history, promote, rollback
 from journeyman.registry.resolve import last_promotion
 from journeyman.statistics import proportion
@@ -61,6 +62,15 @@ def test_a_first_promotion_is_measured_against_the_base(store: Store) -> None:
     assert (made.alias, made.target, made.report_id, made.forced, made.by) == ("support", "a1", report.id, None, "anna")
     assert last_promotion(store, "support") == made
     assert aliases(store) == ["support"]
+
+
+def test_a_reward_model_answers_nobody(store: Store, tmp_path: Path) -> None:
+    made = keep_adapter(store, "taste", "a1").model_copy(update={"id": "a2", "path": str(tmp_path)})
+    store.put(made)
+    (tmp_path / REWARD_CARD).write_text("{}")
+    with pytest.raises(InvalidInput, match="taste@a2 is a reward model"):
+        promote(store, "support", "a2", force_reason="why not")
+    assert aliases(store) == []
 
 
 def test_the_next_one_is_measured_against_what_answers_now(store: Store) -> None:

@@ -43,7 +43,7 @@ def main(
 ) -> None:
     rows = [*forks(20 if quick else 100), *asyncio.run(sandbox(5 if quick else 40))]
     rows += asyncio.run(gold(20 if quick else 200))
-    admissions = asyncio.run(admitted(QUICK if quick else NAMES, seed, 10 if quick else 50, rows))
+    admissions = asyncio.run(admitted(QUICK if quick else NAMES, seed, 10 if quick else 20, rows))
     write_results("environments", rows, seed, {"admissions": admissions}, quick=quick)
 
 

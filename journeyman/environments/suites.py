@@ -15,6 +15,7 @@ SUITES = {
 }
 """Where the suites lie that have a name."""
 FAMILIES = {
+    "agentdojo": "journeyman.environments.adapters.agentdojo:agentdojo_suite",
     "bfcl": "journeyman.environments.adapters.bfcl:bfcl_suite",
     "reasoning-gym": "journeyman.environments.adapters.reasoning_gym:reasoning_gym_suite",
     "textworld-express": "journeyman.environments.adapters.textworld_express:textworld_express_suite",

@@ -1,0 +1,241 @@
+"""User tasks of AgentDojo: an office's or a bank's tools, and states that its own functions judge.
+
+Needs `pip install agentdojo`. https://github.com/ethz-spylab/agentdojo
+"""
+
+import json
+from collections.abc import Mapping, Sequence
+from copy import copy, deepcopy
+from datetime import UTC, datetime
+from functools import cache
+from importlib.metadata import version as installed
+from typing import Any, Literal, get_args
+
+from pydantic import Field
+
+from journeyman.engines.scripted import Script
+from journeyman.environments.determinism import VirtualClock, on_virtual_time, ticking
+from journeyman.environments.environment import Observation
+from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
+from journeyman.errors import InvalidInput
+from journeyman.records import Frozen, Function, FunctionCall, Message, Outcome, Scenario, Score, Tool, ToolCall
+from journeyman.records.message import assistant, system, tool_result, user
+
+Office = Literal["banking", "slack", "travel", "workspace"]
+_BENCHMARK, _BY = "v1.2.2", "agentdojo"
+_HELD_OUT_IN = 4
+"""One task in so many is kept for held-out scenarios."""
+_TOOLS = ("calendar_client", "cloud_drive_client", "email_client", "travel_booking_client", "banking_client")
+
+
+class AgentDojoSettings(Frozen):
+    """Which office, what the agent is told first, and what is injected: texts by the package's names of places.
+
+    Some tasks are won by doing nothing (version 0.1.35: five of the bank's sixteen), because their functions compare
+    too little, or nothing. They are left out unless they are wanted `with_free`.
+    """
+
+    office: Office = "banking"
+    prompt: str = ""
+    injections: dict[str, str] = Field(default_factory=dict)
+    max_steps: int = Field(30, ge=1)
+    with_free: bool = False
+
+
+class AgentDojoEnvironment:
+    """One task. Tool calls are executed at once, on a clock that stands; a reply without any is the answer."""
+
+    def __init__(self, scenario: Scenario, office: "_Office", settings: AgentDojoSettings) -> None:
+        self._scenario, self._office, self._settings = scenario, office, settings
+        self._world = office.world(scenario.data["task"], settings.injections)
+        self._calls: tuple[dict[str, Any], ...] = ()
+        self._answer: str | None = None
+        self._steps = 0
+
+    async def start(self) -> Observation:
+        """The task."""
+        prompt = [system(self._settings.prompt)] if self._settings.prompt else []
+        asked = user(self._office.task(self._scenario.data["task"]).PROMPT)
+        return Observation(messages=(*prompt, asked), tools=self._office.tools)
+
+    async def step(self, reply: Message) -> Observation:
+        """Execute the calls in order; a reply without any ends it."""
+        if self._answer is not None or self._steps >= self._settings.max_steps:
+            raise InvalidInput("this episode is over; start a new environment for another one")
+        self._steps += 1
+        if not reply.tool_calls:
+            self._answer = reply.text
+            return Observation(done=True)
+        results = tuple(tool_result(call.id, self._run(call.function)) for call in reply.tool_calls)
+        return Observation(
+            messages=results, tools=self._office.tools, done=self._steps >= self._settings.max_steps
+        )  # fmt: skip
+
+    def fork(self, n: int) -> "Sequence[AgentDojoEnvironment]":
+        """`n` independent copies, by a deep copy of the office."""
+        return [self._copy() for _ in range(n)]
+
+    def score(self) -> tuple[Score, ...]:
+        """`success`: what the task's own function says of answer, calls and state."""
+        return self._office.judged(self._scenario.data["task"], self._settings.injections, self.outcome())
+
+    def outcome(self) -> Outcome:
+        """The office as it stands, the answer, and the calls."""
+        state = {"office": self._world.model_dump(mode="json"), "answer": self._answer}
+        return Outcome(state=state, events=self._calls)
+
+    async def close(self) -> None:
+        """There is nothing to release."""
+
+    def _run(self, function: FunctionCall) -> str:
+        try:
+            arguments = json.loads(function.arguments)
+        except ValueError:
+            arguments = None
+        if not isinstance(arguments, dict):
+            return "ValidationError: the arguments are not a JSON object"
+        self._calls = (*self._calls, {"function": function.name, "args": arguments})
+        return self._office.run(self._world, function.name, arguments)
+
+    def _copy(self) -> "AgentDojoEnvironment":
+        twin = copy(self)
+        twin._world = deepcopy(self._world)
+        return twin
+
+
+class AgentDojoSuite:
+    """The user tasks of an office."""
+
+    exact_ends = False
+    """A task's function looks at what the task is about, and lets the rest be."""
+
+    def __init__(self, settings: AgentDojoSettings = AgentDojoSettings()) -> None:
+        self.settings, self.name = settings, f"agentdojo-{settings.office}"
+        self._office = _Office(settings.office)
+        self.version = _version()
+
+    def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
+        """`count` tasks of `split`, in an order that the seed decides, none twice."""
+        if split not in SPLITS:
+            raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+        free = {id: self._office.is_free(id, self.settings.injections) for id in self._office.tasks}
+        # Those that are free come last, so that leaving them out moves no other task to another split.
+        ordered = sorted(free, key=lambda id: (free[id], digest([self.name, id])))
+        wanted = [id for place, id in enumerate(ordered) if (place % _HELD_OUT_IN == 0) == (split == "held-out")]
+        tasks = [id for id in wanted if self.settings.with_free or not free[id]]
+        if not 1 <= count <= len(tasks):
+            raise InvalidInput(f"{count} scenarios were asked for; the {split} tasks of {self.name} are {len(tasks)}")
+        drawn = sorted(tasks, key=lambda id: digest([self.name, seed, id]))[:count]
+        settings = self.settings.model_dump()
+        return [
+            Scenario(
+                id=f"{self.name}-{digest(settings)}-{id}",
+                at=datetime(2026, 1, 1, tzinfo=UTC), environment=self.name, kind=self.settings.office,
+                data={"task": id, "settings": settings},
+            )
+            for id in drawn
+        ]  # fmt: skip
+
+    def environment(self, scenario: Scenario) -> AgentDojoEnvironment:
+        """A fresh episode of that scenario."""
+        require_suite(scenario, self.name)
+        return AgentDojoEnvironment(scenario, self._office, self.settings)
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """What the task's own function says of a kept episode."""
+        return self._office.judged(scenario.data["task"], self.settings.injections, outcome)
+
+    def gold(self, scenario: Scenario) -> Script:
+        """Makes the package's calls, then says its answer."""
+        task = self._office.task(scenario.data["task"])
+        with ticking(VirtualClock()):
+            wanted = task.ground_truth(self._office.world(scenario.data["task"], self.settings.injections))
+        calls = [(call.function, dict(call.args)) for call in wanted]
+
+        def act(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
+            made = sum(message.role == "assistant" for message in messages)
+            if made >= len(calls):
+                return assistant(task.GROUND_TRUTH_OUTPUT or "Done.")
+            name, arguments = calls[made]
+            function = FunctionCall(name=name, arguments=json.dumps(arguments, ensure_ascii=False, default=str))
+            return Message(role="assistant", tool_calls=(ToolCall(id=f"call_{made}", function=function),))
+
+        return act
+
+
+def agentdojo_suite(office: str) -> AgentDojoSuite:
+    """The suite of an office, for `agentdojo/OFFICE`."""
+    if office not in get_args(Office):
+        raise InvalidInput(f"AgentDojo has no office {office!r}; it has: {', '.join(get_args(Office))}")
+    return AgentDojoSuite(AgentDojoSettings.model_validate({"office": office}))
+
+
+class _Office:
+    """The package's suite of tasks, on a clock that stands."""
+
+    def __init__(self, name: str) -> None:
+        self._suite, self._runtime, self._written = _load(name)
+        self._before: dict[str, Any] = {}
+        self.tasks: Mapping[str, Any] = self._suite.user_tasks
+        self.tools = tuple(
+            Tool(function=Function(
+                name=each.name, description=each.description, parameters=each.parameters.model_json_schema()
+            ))
+            for each in self._suite.tools
+        )  # fmt: skip
+
+    def task(self, id: str) -> Any:
+        """One of the package's tasks."""
+        return self._suite.get_user_task_by_id(id)
+
+    def world(self, task: str, injections: dict[str, str]) -> Any:
+        """The office before the task."""
+        key = json.dumps(injections, sort_keys=True)
+        with ticking(VirtualClock()):
+            if key not in self._before:
+                self._before[key] = self._suite.load_and_inject_default_environment(injections)
+            return self.task(task).init_environment(deepcopy(self._before[key]))
+
+    def is_free(self, task: str, injections: dict[str, str]) -> bool:
+        """Whether an agent that does nothing wins it."""
+        idle = Outcome(state={"office": self.world(task, injections).model_dump(mode="json"), "answer": "Hello."})
+        return self.judged(task, injections, idle)[0].value == 1
+
+    def run(self, world: Any, name: str, arguments: Mapping[str, Any]) -> str:
+        """What a tool answers, or its error; it may change the office."""
+        with ticking(VirtualClock()):
+            result, error = self._runtime(self._suite.tools).run_function(world, name, dict(arguments))
+        return str(error) if error is not None else str(self._written(result))
+
+    def judged(self, id: str, injections: dict[str, str], outcome: Outcome) -> tuple[Score, ...]:
+        """The task's own verdict; an attempt without an answer has none to be right."""
+        from agentdojo.functions_runtime import FunctionCall as Made
+
+        task, before = self.task(id), self.world(id, injections)
+        after = type(before).model_validate(outcome.state["office"])
+        answer, traces = outcome.state["answer"], [Made(**event) for event in outcome.events]
+        won = False
+        if answer is not None:
+            told = task.utility_from_traces(answer, before, after, traces)
+            won = bool(task.utility(answer, before, after) if told is None else told)
+        return (Score(name="success", value=float(won), by=_BY, version=_version()),)
+
+
+@cache
+def _version() -> str:
+    return f"agentdojo {installed('agentdojo')}, {_BENCHMARK}"
+
+
+@cache
+def _load(name: str) -> tuple[Any, Any, Any]:
+    """The package's suite, its runtime, and what writes a result as the model reads it."""
+    try:
+        from agentdojo.agent_pipeline.tool_execution import tool_result_to_str
+        from agentdojo.functions_runtime import FunctionsRuntime
+        from agentdojo.task_suite.load_suites import get_suite
+    except ImportError as error:
+        raise InvalidInput(f"agentdojo is not installed ({error}); pip install agentdojo") from error
+    import importlib
+
+    on_virtual_time(*(importlib.import_module(f"agentdojo.default_suites.v1.tools.{each}") for each in _TOOLS))
+    return get_suite(_BENCHMARK, name), FunctionsRuntime, tool_result_to_str

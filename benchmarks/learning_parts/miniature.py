@@ -23,7 +23,7 @@ from journeyman.training.reinforcement.trainer import ReinforcementTrainer, Task
 from tests.tiny import write_model
 from tests.training.reinforcement.conftest import LetterSuite, make_rl_config
 
-SHAPE = {"steps": 10, "scenarios": 4, "attempts": 8, "learning_rate": 0.01, "evaluate_scenarios": 8}
+SHAPE = {"steps": 12, "scenarios": 4, "attempts": 8, "learning_rate": 0.02, "evaluate_scenarios": 8}
 TRUTH = "reward"
 
 

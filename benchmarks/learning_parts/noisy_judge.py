@@ -87,6 +87,6 @@ def letter_worth(messages: Sequence[dict[str, Any]]) -> float:
 
 
 PRICE_JUDGE = NoisyJudge(price_worth, 0.4)
-LETTER_JUDGE = NoisyJudge(letter_worth, 0.1)
+LETTER_JUDGE = NoisyJudge(letter_worth, 0.05)
 price_ruler = ruler_over(PRICE_JUDGE)
 """For `journeyman train rl price-tool --reward learning_parts.noisy_judge:price_ruler`."""

@@ -94,7 +94,7 @@ async def test_packed_bodies_are_unpacked(client, tmp_path, coding, pack):
         (b"{}", {}, 415),
         (b"{}", {**JSON, "content-encoding": "br"}, 415),
         (b"no gzip", {**JSON, "content-encoding": "gzip"}, 400),
-        (gzip.compress(b"{}")[:-9], {**JSON, "content-encoding": "gzip"}, 400),
+        (gzip.compress(b"{}", mtime=0)[:-9], {**JSON, "content-encoding": "gzip"}, 400),
         (gzip.compress(b" " * (MOST_BYTES + 1)), {**JSON, "content-encoding": "gzip"}, 413),
     ],
 )

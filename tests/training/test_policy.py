@@ -83,7 +83,7 @@ def test_saving_names_no_path_of_this_machine_asks_no_hub_and_is_the_same_every_
     for name in ("one", "two"):
         stirred(Policy(tiny, make_config())).save_adapter(tmp_path / name, read_template(tiny))
     files = {path.name: path.read_bytes() for path in (tmp_path / "one").iterdir()}
-    assert files.keys() == {"adapter_config.json", "adapter_model.safetensors", "chat_template.jinja"}
+    assert files.keys() == {"adapter_config.json", "adapter_model.safetensors", "base.json", "chat_template.jinja"}
     assert files == {path.name: path.read_bytes() for path in (tmp_path / "two").iterdir()}
     assert all(str(tiny.parent).encode() not in content for content in files.values())
     assert json.loads(files["adapter_config.json"])["base_model_name_or_path"] == tiny.name

@@ -12,7 +12,7 @@ from typing import Any
 
 from journeyman.errors import InvalidInput
 from journeyman.evals.journal import Finished
-from journeyman.evals.labels import FEWEST
+from journeyman.evals.labels import FEWEST, label_lines
 from journeyman.evals.versus import split_common
 from journeyman.records import Message
 from journeyman.records.evaluation import PeoplePreferred, VersusReport
@@ -42,17 +42,11 @@ def read_preferences(file: Path, report: VersusReport) -> tuple[Preferences, str
     """What people prefer, and the hash of it; lines whose `better` is null are not labelled yet."""
     known = {duel.scenario_id for duel in report.duels if duel.won is not None}
     found: dict[str, int] = {}
-    try:
-        lines = file.read_text(encoding="utf-8").splitlines()
-    except (OSError, ValueError) as problem:
-        raise InvalidInput(f"the labels {file} cannot be read: {problem}; nothing was changed") from problem
-    for number, line in enumerate(lines, 1):
-        if not line.strip():
-            continue
-        case, better = _preference(line, f"{file}, line {number}", report)
+    for place, line in label_lines(file):
+        case, better = _preference(line, place, report)
         if case not in known or case in found:
             what = "is labelled twice" if case in found else "was not judged in the report"
-            raise InvalidInput(f"{file}, line {number}: {case} {what}; nothing was changed")
+            raise InvalidInput(f"{place}: {case} {what}; nothing was changed")
         if better is not None:
             found[case] = better
     return found, hashlib.sha256(json.dumps(sorted(found.items())).encode()).hexdigest()[:12]

@@ -53,20 +53,24 @@ def read_labels(file: Path, report: EvalReport) -> tuple[Labels, str]:
     """What people said, and the hash of it; lines whose `passed` is null are not labelled yet."""
     known = {(model.model, case.scenario_id) for model in report.models for case in model.cases}
     labels: dict[tuple[str, str], bool] = {}
+    for place, line in label_lines(file):
+        key, passed = _label(line, place, report)
+        if key not in known or key in labels:
+            what = "is labelled twice" if key in labels else "is not in the report"
+            raise InvalidInput(f"{place}: {key[0]} in {key[1]} {what}; nothing was changed")
+        if passed is not None:
+            labels[key] = passed
+    told = sorted([model, case, passed] for (model, case), passed in labels.items())
+    return labels, hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+
+
+def label_lines(file: Path) -> list[tuple[str, str]]:
+    """Where each line that is not empty stands, for messages, and the line."""
     try:
         lines = file.read_text(encoding="utf-8").splitlines()
     except (OSError, ValueError) as problem:
         raise InvalidInput(f"the labels {file} cannot be read: {problem}; nothing was changed") from problem
-    for number, line in enumerate(lines, 1):
-        if line.strip():
-            key, passed = _label(line, f"{file}, line {number}", report)
-            if key not in known or key in labels:
-                what = "is labelled twice" if key in labels else "is not in the report"
-                raise InvalidInput(f"{file}, line {number}: {key[0]} in {key[1]} {what}; nothing was changed")
-            if passed is not None:
-                labels[key] = passed
-    told = sorted([model, case, passed] for (model, case), passed in labels.items())
-    return labels, hashlib.sha256(json.dumps(told).encode()).hexdigest()[:12]
+    return [(f"{file}, line {number}", line) for number, line in enumerate(lines, 1) if line.strip()]
 
 
 def correct(report: EvalReport, labels: Labels, labels_hash: str) -> EvalReport:

@@ -16,7 +16,7 @@ from pydantic import Field
 from journeyman.engines.scripted import Script
 from journeyman.environments.determinism import VirtualClock, on_virtual_time, ticking
 from journeyman.environments.environment import Observation
-from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
+from journeyman.environments.tasks.drawing import digest, require_split, require_suite
 from journeyman.errors import InvalidInput
 from journeyman.records import Frozen, Function, FunctionCall, Message, Outcome, Scenario, Score, Tool, ToolCall
 from journeyman.records.message import assistant, system, tool_result, user
@@ -116,8 +116,7 @@ class AgentDojoSuite:
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` tasks of `split`, in an order that the seed decides, none twice."""
-        if split not in SPLITS:
-            raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+        require_split(split)
         free = {id: self._office.is_free(id, self.settings.injections) for id in self._office.tasks}
         # Those that are free come last, so that leaving them out moves no other task to another split.
         ordered = sorted(free, key=lambda id: (free[id], digest([self.name, id])))

@@ -26,7 +26,7 @@ from journeyman.environments.adapters.bfcl_tasks import (
     version,
 )
 from journeyman.environments.environment import Observation
-from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
+from journeyman.environments.tasks.drawing import digest, require_split, require_suite
 from journeyman.environments.verifying import stamped
 from journeyman.errors import InvalidInput
 from journeyman.records import FunctionCall, Message, Outcome, Scenario, Score, Tool, ToolCall
@@ -134,8 +134,7 @@ class BFCLSuite:
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` tasks of `split`, drawn without repeating any; the same seed gives the same ones."""
-        if split not in SPLITS:
-            raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+        require_split(split)
         tasks = [task for task in self._tasks.values() if _is_held_out(task) == (split == "held-out")]
         if not 1 <= count <= len(tasks):
             raise InvalidInput(f"{count} scenarios were asked for; the {split} tasks of {self.name} are {len(tasks)}")

@@ -17,7 +17,7 @@ from pydantic import Field
 from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.environments.episode import derived_seed
-from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
+from journeyman.environments.tasks.drawing import digest, require_split, require_suite
 from journeyman.errors import InvalidInput
 from journeyman.records import Frozen, Message, Outcome, Scenario, Score
 from journeyman.records.message import assistant, system, user
@@ -112,8 +112,7 @@ class ReasoningGymSuite:
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` different questions of `split`; the same seed gives the same ones."""
-        if split not in SPLITS:
-            raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+        require_split(split)
         if count < 1:
             raise InvalidInput(f"{count} scenarios were asked for; ask for at least 1")
         settings = self.settings

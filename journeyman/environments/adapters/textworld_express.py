@@ -17,7 +17,7 @@ from pydantic import Field
 
 from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
-from journeyman.environments.tasks.drawing import SPLITS, digest, require_suite
+from journeyman.environments.tasks.drawing import digest, require_split, require_suite
 from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records import Frozen, Message, Outcome, Scenario, Score, Tool
 from journeyman.records.message import assistant, system, user
@@ -155,8 +155,7 @@ class TextWorldExpressSuite:
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` games of `split`, drawn without repeating any; the same seed gives the same ones."""
-        if split not in SPLITS:
-            raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+        require_split(split)
         seeds = game_seeds(_FOLDS[split])
         if not 1 <= count <= len(seeds):
             raise InvalidInput(f"{count} scenarios were asked for; the {split} games are {len(seeds)}")

@@ -25,8 +25,7 @@ def draw_scenarios(
     suite: str, split: str, count: int, seed: int, draw: Callable[[random.Random, int], Drawn]
 ) -> list[Scenario]:
     """The first `count` of a split and a seed; `draw` gets random numbers of its own for each, and its number."""
-    if split not in SPLITS:
-        raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")
+    require_split(split)
     if count < 1:
         raise InvalidInput(f"{count} scenarios were asked for; ask for at least 1")
     made = []
@@ -59,3 +58,9 @@ def require_suite(scenario: Scenario, suite: str) -> None:
     """InvalidInput for a scenario of another suite."""
     if scenario.environment != suite:
         raise InvalidInput(f"scenario {scenario.id} belongs to {scenario.environment!r}, not to {suite!r}")
+
+
+def require_split(split: str) -> None:
+    """InvalidInput for a split that there is not."""
+    if split not in SPLITS:
+        raise InvalidInput(f"no split named {split!r}; use {' or '.join(SPLITS)}")

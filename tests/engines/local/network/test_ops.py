@@ -1,6 +1,7 @@
 """The C kernels compute what their definition in PyTorch computes."""
 
 import dataclasses
+import platform
 
 import pytest
 import torch
@@ -13,11 +14,25 @@ from journeyman.engines.local.network.step import PAGE, Step
 from journeyman.engines.local.sampling.plain import draw_plain
 
 TYPES = {"float32": (torch.float32, 2e-6), "bfloat16": (torch.bfloat16, 1e-2)}
+PROCESSORS = ("native", "x86-64")
 PAGES = 40
 
 
+@pytest.fixture(params=PROCESSORS)
+def processor(request, monkeypatch):
+    """Kernels for this processor, and as a lesser one would have them: their vectors have other widths."""
+    if request.param != "native":
+        if platform.machine() != "x86_64":
+            pytest.skip(f"{request.param} is another kind of processor than this one")
+        flags = tuple(f"-march={request.param}" if flag == "-march=native" else flag for flag in build._FLAGS)
+        monkeypatch.setattr(build, "_FLAGS", flags)
+    build.load_library.cache_clear()
+    yield request.param
+    build.load_library.cache_clear()
+
+
 @pytest.fixture(params=TYPES)
-def kind(request):
+def kind(request, processor):
     """A type, how far apart results may be, and the kernels for it."""
     dtype, tolerance = TYPES[request.param]
     return dtype, tolerance, KernelOps(dtype)

@@ -11,51 +11,111 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* As wide as the processor's registers: a vector that no register holds lives in memory, at a tenth of the speed. */
+#if defined(__AVX512F__)
 #define LANES 16
+#define REGISTERS 32
+#elif defined(__AVX__)
+#define LANES 8
+#define REGISTERS 16
+#elif defined(__aarch64__)
+#define LANES 4
+#define REGISTERS 32
+#else
+#define LANES 4
+#define REGISTERS 16
+#endif
 #define PAGE 16 /* Positions in a page of the cache; step.py has the same number. */
-_Static_assert(PAGE == LANES, "the scores of a page are one vector");
+#define PAGE_PARTS (PAGE / LANES)
 #define MEMBERS 3
 #define HEADS_AT_ONCE 4
+/* How much is summed at a time, so that the sums, and what they are made of, lie in registers. */
+#define SUMS_AT_ONCE (REGISTERS / 2)
+#define PARTS_AT_ONCE (SUMS_AT_ONCE / HEADS_AT_ONCE) /* Of what a head sees. */
+#define ROWS_AT_ONCE 4
+#define RANKS_AT_ONCE (SUMS_AT_ONCE / ROWS_AT_ONCE)
+#define PARTS_OF_ROWS (SUMS_AT_ONCE / ROWS_AT_ONCE)
+#define COLUMNS_OF_ONE 256 /* Of one row alone, in one thread's turn. */
 #define LARGEST_HEAD 512
 #define WORTH_THREADS 8192 /* Numbers below which starting the threads costs more than it saves. */
 
-typedef float vec __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef int32_t ivec __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef uint32_t uvec __attribute__((vector_size(4 * LANES), aligned(4)));
-typedef uint16_t half_vec __attribute__((vector_size(2 * LANES), aligned(2)));
+typedef float vec __attribute__((vector_size(4 * LANES)));
+typedef int32_t ivec __attribute__((vector_size(4 * LANES)));
+typedef uint32_t uvec __attribute__((vector_size(4 * LANES)));
+typedef uint16_t half_vec __attribute__((vector_size(2 * LANES)));
+/* As they lie in memory, anywhere: a memcpy of one would go through the stack in pieces of another width. */
+typedef float vec_there __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef int32_t ivec_there __attribute__((vector_size(4 * LANES), aligned(4), may_alias));
+typedef uint16_t half_vec_there __attribute__((vector_size(2 * LANES), aligned(2), may_alias));
 
-static inline vec load_wide(const float *p) { vec v; memcpy(&v, p, sizeof v); return v; }
+/* The loops over what lies in registers, all of constant bounds: what is not unrolled lies in memory. */
+#ifdef __clang__
+#define UNROLLED _Pragma("clang loop unroll(full)")
+#else
+#define UNROLLED _Pragma("GCC unroll 16")
+#endif
+
+/* sum + a * b, rounded once where the processor can. Left to the compiler, it would depend on the code around it, and a
+ * row on its company. */
+#if defined(__AVX512F__)
+#include <immintrin.h>
+static inline vec add_product(vec sum, vec a, vec b) {
+    return (vec)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)sum);
+}
+#elif defined(__AVX__) && defined(__FMA__)
+#include <immintrin.h>
+static inline vec add_product(vec sum, vec a, vec b) {
+    return (vec)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)sum);
+}
+#elif defined(__aarch64__)
+#include <arm_neon.h>
+static inline vec add_product(vec sum, vec a, vec b) {
+    return (vec)vfmaq_f32((float32x4_t)sum, (float32x4_t)a, (float32x4_t)b);
+}
+#else
+static inline vec add_product(vec sum, vec a, vec b) { return sum + a * b; }
+#endif
+
+static inline vec load_wide(const float *p) { return *(const vec_there *)p; }
+static inline void store_wide(float *p, vec v) { *(vec_there *)p = v; }
 static inline vec splat(float x) { return x - (vec){0}; }
 static inline vec vmax(vec a, vec b) { return (vec)(((ivec)a & (a > b)) | ((ivec)b & ~(a > b))); }
 static inline vec vmin(vec a, vec b) { return (vec)(((ivec)a & (a < b)) | ((ivec)b & ~(a < b))); }
 
+/* Half of the lanes onto the other half, until one is left: as many steps as the logarithm of the lanes. */
 static inline float sum_of(vec v) {
-    float total = 0;
-    for (int lane = 0; lane < LANES; lane++) total += v[lane];
-    return total;
+    float lanes[LANES];
+    store_wide(lanes, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int lane = 0; lane < width; lane++) lanes[lane] += lanes[lane + width];
+    return lanes[0];
 }
 
 static inline float max_of(vec v) {
-    float largest = v[0];
-    for (int lane = 1; lane < LANES; lane++) largest = v[lane] > largest ? v[lane] : largest;
-    return largest;
+    float lanes[LANES];
+    store_wide(lanes, v);
+    for (int width = LANES / 2; width; width /= 2)
+        for (int lane = 0; lane < width; lane++)
+            lanes[lane] = lanes[lane] > lanes[lane + width] ? lanes[lane] : lanes[lane + width];
+    return lanes[0];
 }
 
-static const ivec LANE_NUMBERS = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+static const int32_t LANE_NUMBERS[PAGE] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
 
 /* e^x to about 2 units in the last place: Cephes' polynomial after reduction by multiples of ln 2. */
 static inline vec vexp(vec x) {
     x = vmin(vmax(x, splat(-87.3f)), splat(88.3f));
-    vec shifted = x * splat(1.44269504f) + splat(12582912.0f); /* 1.5 * 2^23: the sum holds the nearest integer. */
+    /* 1.5 * 2^23: the sum holds the nearest integer. */
+    vec shifted = add_product(splat(12582912.0f), x, splat(1.44269504f));
     vec whole = shifted - splat(12582912.0f);
-    vec r = x - whole * splat(0.693359375f) + whole * splat(2.12194440e-4f);
+    vec r = add_product(add_product(x, whole, splat(-0.693359375f)), whole, splat(2.12194440e-4f));
     vec p = splat(1.9875691500e-4f);
-    p = p * r + splat(1.3981999507e-3f);
-    p = p * r + splat(8.3334519073e-3f);
-    p = p * r + splat(4.1665795894e-2f);
-    p = p * r + splat(1.6666665459e-1f);
-    p = p * r + splat(5.0000001201e-1f);
-    p = p * r * r + r + splat(1.0f);
+    p = add_product(splat(1.3981999507e-3f), p, r);
+    p = add_product(splat(8.3334519073e-3f), p, r);
+    p = add_product(splat(4.1665795894e-2f), p, r);
+    p = add_product(splat(1.6666665459e-1f), p, r);
+    p = add_product(splat(5.0000001201e-1f), p, r);
+    p = add_product(r + splat(1.0f), p * r, r);
     ivec exponent = (__builtin_convertvector(whole, ivec) + 127) << 23;
     return p * (vec)exponent;
 }
@@ -69,8 +129,7 @@ struct span { int32_t first, last; const struct site *sites; };
 #define T uint16_t
 #define NAME(name) name##_bf16
 static inline vec NAME(load)(const T *p) {
-    half_vec h;
-    memcpy(&h, p, sizeof h);
+    half_vec h = *(const half_vec_there *)p;
     return (vec)(__builtin_convertvector(h, uvec) << 16);
 }
 static inline void NAME(store)(T *p, vec v) {
@@ -78,7 +137,7 @@ static inline void NAME(store)(T *p, vec v) {
     half_vec h = __builtin_convertvector((bits + 0x7fff + ((bits >> 16) & 1)) >> 16, half_vec);
     /* Rounding would carry a NaN's bits into infinity or zero. */
     h = (half_vec)(h | __builtin_convertvector((uvec)(v != v) & 0x7fc0, half_vec));
-    memcpy(p, &h, sizeof h);
+    *(half_vec_there *)p = h;
 }
 static inline float NAME(load_one)(const T *p) {
     uint32_t bits = (uint32_t)*p << 16;
@@ -88,16 +147,15 @@ static inline float NAME(load_one)(const T *p) {
 }
 /* Two products to a lane where the processor has them: the sums stay float32. */
 #ifdef __AVX512BF16__
-#include <immintrin.h>
 typedef __m512bh wide;
 #define STEP 32
 #define LOAD_WIDE(p) ((wide)_mm512_loadu_si512(p))
 #define MULTIPLY_ADD(sum, a, b) ((vec)_mm512_dpbf16_ps((__m512)(sum), a, b))
 #else
 typedef vec wide;
-#define STEP 16
+#define STEP LANES
 #define LOAD_WIDE(p) load_bf16(p)
-#define MULTIPLY_ADD(sum, a, b) ((sum) + (a) * (b))
+#define MULTIPLY_ADD(sum, a, b) add_product(sum, a, b)
 #endif
 #include "kernels.inc"
 
@@ -118,7 +176,8 @@ void widen_logits_bf16(float *out, const uint16_t *logits, const float *hidden, 
         for (int64_t i = 0; i < vocabulary; i++) {
             if (!(to[i] >= top - margin)) continue;
             vec sums = {0};
-            for (int64_t j = 0; j < width; j += LANES) sums += load_wide(state + j) * load_bf16(head + i * width + j);
+            for (int64_t j = 0; j < width; j += LANES)
+                sums = add_product(sums, load_wide(state + j), load_bf16(head + i * width + j));
             to[i] = sum_of(sums);
         }
     }
@@ -133,9 +192,9 @@ void widen_logits_bf16(float *out, const uint16_t *logits, const float *hidden, 
 #define T float
 #define NAME(name) name##_f32
 static inline vec NAME(load)(const T *p) { return load_wide(p); }
-static inline void NAME(store)(T *p, vec v) { memcpy(p, &v, sizeof v); }
+static inline void NAME(store)(T *p, vec v) { store_wide(p, v); }
 static inline float NAME(load_one)(const T *p) { return *p; }
-#define STEP 16
+#define STEP LANES
 #define LOAD_WIDE(p) load_f32(p)
-#define MULTIPLY_ADD(sum, a, b) ((sum) + (a) * (b))
+#define MULTIPLY_ADD(sum, a, b) add_product(sum, a, b)
 #include "kernels.inc"

@@ -14,10 +14,8 @@ class Frozen(Protocol):
         ...
 
 
-def freeze(weight: torch.Tensor, bias: torch.Tensor | None = None, *, int8: bool = False) -> Frozen:
-    """The layer of `weight` [outputs, inputs]; `int8` rounds its weights to 8 bits, for serving only."""
-    if int8:
-        return Int8Linear(weight, bias)
+def freeze(weight: torch.Tensor, bias: torch.Tensor | None = None) -> Frozen:
+    """The layer of `weight` [outputs, inputs], by PyTorch."""
     try:
         return PackedLinear(weight, bias)
     except (RuntimeError, AttributeError):
@@ -74,7 +72,7 @@ def _rounded(rows: int) -> int:
 
 
 class Int8Linear:
-    """Weights rounded to 8 bits with one scale for each output; activations stay as they are."""
+    """Weights rounded to 8 bits with one scale for each output, for serving only; activations stay as they are."""
 
     def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None) -> None:
         wide = weight.detach().float()

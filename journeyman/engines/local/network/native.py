@@ -1,13 +1,13 @@
 """Networks of the Llama kind, computed layer by layer with fused operations; every token of a step at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 
 from journeyman.engines.local.network.attention import attend
 from journeyman.engines.local.network.family import Blueprint, NotNative, rotation_tables
-from journeyman.engines.local.network.linear import Frozen, freeze
+from journeyman.engines.local.network.linear import Frozen, Int8Linear
 from journeyman.engines.local.network.ops import Heads, Ops, Pages
 from journeyman.engines.local.network.sites import Site, site
 from journeyman.engines.local.network.step import Step
@@ -42,7 +42,7 @@ class NativeNetwork:
     ) -> None:
         self._ops, self._blueprint = ops, blueprint
         rotations = rotation_tables(blueprint, positions)
-        builder = _Builder(blueprint, files, int8)
+        builder = _Builder(blueprint, files, Int8Linear if int8 else ops.freeze)
         self._embedding = files.take("model.embed_tokens.weight")
         self.vocabulary, hidden = self._embedding.shape
         if (self.vocabulary, hidden) != (blueprint.vocabulary, blueprint.hidden):
@@ -61,7 +61,7 @@ class NativeNetwork:
         self._norm = builder.norm("model.norm")
         files.left -= {"lm_head.weight"} if blueprint.tied else set()
         head = self._embedding if blueprint.tied else files.take("lm_head.weight")
-        self._head = freeze(head, int8=int8)
+        self._head = builder.freeze(head, None)
         self._dtype = head.dtype
         self._head_weight = None if int8 or head.dtype is torch.float32 else head
         files.left -= {name for name in files.left if name.endswith("rotary_emb.inv_freq")}
@@ -112,8 +112,8 @@ class NativeNetwork:
 class _Builder:
     """Reads layers from the files, and notes where adapters act."""
 
-    def __init__(self, blueprint: Blueprint, files: WeightFiles, int8: bool) -> None:
-        self._blueprint, self._files, self._int8 = blueprint, files, int8
+    def __init__(self, blueprint: Blueprint, files: WeightFiles, freeze: Callable[..., Frozen]) -> None:
+        self._blueprint, self._files, self.freeze = blueprint, files, freeze
         self.sites: list[Site] = []
 
     def layer(self, number: int, heads: Heads) -> _Layer:
@@ -158,5 +158,5 @@ class _Builder:
             raise NotNative(f"{members[0][0]} of shape {tuple(weight.shape)}")
         biases = [f"{name}.bias" for name, _ in members]
         if not any(bias in self._files for bias in biases):
-            return freeze(weight, int8=self._int8)
-        return freeze(weight, torch.cat([self._files.take(bias) for bias in biases]), int8=self._int8)
+            return self.freeze(weight, None)
+        return self.freeze(weight, torch.cat([self._files.take(bias) for bias in biases]))

@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 import torch
 from torch.nn.functional import gelu, scaled_dot_product_attention, silu
 
+from journeyman.engines.local.network.linear import Frozen, freeze
 from journeyman.engines.local.network.step import PAGE, Span, Step
 from journeyman.engines.local.sampling.plain import draw_plain
 
@@ -48,6 +49,10 @@ class Ops(Protocol):
     """What both implementations offer."""
 
     name: str
+
+    def freeze(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Frozen:
+        """The product with `weight` [outputs, inputs], laid out for whoever computes it fastest here."""
+        ...
 
     def norm(
         self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float, dtype: torch.dtype
@@ -95,6 +100,10 @@ class TorchOps:
     """In plain PyTorch."""
 
     name = "torch"
+
+    def freeze(self, weight: torch.Tensor, bias: torch.Tensor | None = None) -> Frozen:
+        """See `Ops`."""
+        return freeze(weight, bias)
 
     def norm(
         self, stream: torch.Tensor, added: torch.Tensor | None, weight: torch.Tensor, epsilon: float, dtype: torch.dtype

@@ -5,9 +5,10 @@ import platform
 
 import pytest
 import torch
+from torch.nn.functional import linear
 
 from journeyman.engines.local.network.kernels import build
-from journeyman.engines.local.network.kernels.bindings import KernelOps
+from journeyman.engines.local.network.kernels.bindings import KernelOps, PanelLinear
 from journeyman.engines.local.network.lora import LoraWeights, LowRank
 from journeyman.engines.local.network.ops import NEAR, Heads, Pages, TorchOps
 from journeyman.engines.local.network.step import PAGE, Step
@@ -119,6 +120,19 @@ def test_what_nobody_wrote_is_never_seen(kind):
         out = torch.empty(2, 4 * 32, dtype=dtype)
         each.attend(mixed, heads, pages, step, out)
         close(out, torch.ones_like(out), 1e-2)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 5, 6, 7, 8, 13, 64])
+@pytest.mark.parametrize(("inputs", "outputs"), [(33, 16), (96, 48), (576, 80)])
+def test_product(kind, rows, inputs, outputs):
+    """Against float64, with panels that are not full; and every row as it comes out alone, to the bit."""
+    dtype, tolerance, ops = kind
+    x, weight = noise(rows, inputs, dtype=dtype, seed=1), noise(outputs, inputs, dtype=dtype, seed=2) / inputs**0.5
+    for bias in (None, noise(outputs, dtype=dtype, seed=3)):
+        product = PanelLinear(ops._linear, weight, bias, ops._panel)
+        exact = linear(x.double(), weight.double(), None if bias is None else bias.double())
+        close(product(x), exact.to(dtype), tolerance)
+        assert all(torch.equal(product(x[row : row + 1])[0], product(x)[row]) for row in range(rows))
 
 
 @pytest.mark.parametrize("activation", ["silu", "gelu"])

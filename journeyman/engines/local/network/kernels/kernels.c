@@ -36,6 +36,8 @@
 #define RANKS_AT_ONCE (SUMS_AT_ONCE / ROWS_AT_ONCE)
 #define PARTS_OF_ROWS (SUMS_AT_ONCE / ROWS_AT_ONCE)
 #define COLUMNS_OF_ONE 256 /* Of one row alone, in one thread's turn. */
+#define PANEL (2 * LANES) /* Outputs of a product that are computed at a time. */
+#define TILE_ROWS 6       /* Two vectors of sums each. */
 #define LARGEST_HEAD 512
 #define WORTH_THREADS 8192 /* Numbers below which starting the threads costs more than it saves. */
 
@@ -101,6 +103,9 @@ static inline float max_of(vec v) {
 }
 
 static const int32_t LANE_NUMBERS[PAGE] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15};
+
+/* How the rest of the engine lays out the weights of a product. */
+int64_t panel_width(void) { return PANEL; }
 
 /* e^x to about 2 units in the last place: Cephes' polynomial after reduction by multiples of ln 2. */
 static inline vec vexp(vec x) {

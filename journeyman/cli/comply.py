@@ -1,7 +1,7 @@
 """`journeyman comply`: does an agent keep a policy, before it answers anybody?"""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack
 from pathlib import Path
 from typing import Annotated, cast, get_args
@@ -17,13 +17,16 @@ from journeyman.environments.suites import SUITES, load_attribute
 from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.evals.compliance_page import save_compliance
 from journeyman.evals.compliance_report import compliance_to_markdown
-from journeyman.records import Sampling
-from journeyman.records.compliance import ComplianceReport, Finding, ProbeKind
+from journeyman.records import Sampling, Scenario
+from journeyman.records.compliance import CheckerAccuracy, ComplianceReport, Finding, ProbeKind
 from journeyman.registry.gates import FILE, find_gates, read_gates
-from journeyman.registry.policy import Policy, faults_of, read_compliance, told, transcripts_match
+from journeyman.registry.policy import LastRelease, Policy, faults_of, read_compliance, told, transcripts_match
+from journeyman.registry.regression import since
 from journeyman.registry.signing import sign, verify
+from journeyman.rewards.asking import Asker
 from journeyman.rewards.judge import Judge
-from journeyman.worlds.compliance.checkers import OF_THE_PACK, examples_of, measure_checkers, read_labelled
+from journeyman.worlds.compliance.adversary import KIND, Adversary, ModelAdversary, TemplateAdversary, make_attacks
+from journeyman.worlds.compliance.checkers import OF_THE_PACK, Labelled, examples_of, measure_checkers, read_labelled
 from journeyman.worlds.compliance.judged import judge_attempts
 from journeyman.worlds.compliance.pack import Pack, read_pack
 from journeyman.worlds.compliance.rows import rows_of
@@ -42,6 +45,7 @@ Model = Annotated[str | None, typer.Option(help="The name that is asked for: a m
 Player = Annotated[str | None, typer.Option(help="module:attribute of a script that plays, in place of --model.")]
 Gates = Annotated[Path | None, typer.Option(help=f"The file of the gates; {FILE} of this repository if absent.")]
 Labels = Annotated[Path | None, typer.Option(help="Labelled examples as JSON lines; the pack's own if absent.")]
+Planner = Annotated[str | None, typer.Option("--adversary", help="Who plans from the rules: templates, or a model.")]
 Judges = Annotated[str | None, typer.Option(help="Models that judge rules, joined by commas; most of them decide.")]
 
 
@@ -60,6 +64,7 @@ def run_command(
     scale: Annotated[int, typer.Option(min=1, help="So many times the scenarios that the pack asks for.")] = 1,
     rules: Annotated[str | None, typer.Option(help="Only scenarios of these rules, joined by commas.")] = None,
     kinds: Annotated[str | None, typer.Option(help=f"Only {', '.join(get_args(ProbeKind))}.")] = None,
+    adversary: Planner = None,
     judges: Judges = None,
     labelled: Labels = None,
     key: Annotated[Path | None, typer.Option(help="Sign the report with this key's file.")] = None,
@@ -77,16 +82,19 @@ def run_command(
     policy = read_pack(pack, where.tools)
     gate, _ = find_policy(gates, needed=gates is not None)
     chosen = [_kind(name) for name in _names(kinds)]
-    scenes, left = make_scenes(policy, where, seed, scale=scale, rules=_names(rules), kinds=chosen)
+    scenes, left = _plain_scenes(policy, where, seed, scale, _names(rules), chosen, adversary)
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
 
     async def measure() -> tuple[ComplianceReport, list[Tried]]:
         async with AsyncExitStack() as stack:
             agent = await find_agent(stack, settings, model, player, base_url, api_key, sampling)
             asked = [Judge(await _engine(stack, settings, base_url, api_key), name) for name in _names(judges)]
-            examples = examples_of(policy) if labelled is None else read_labelled(labelled, policy)
-            source = OF_THE_PACK if labelled is None else str(labelled)
-            checkers = await measure_checkers(policy, examples, source, asked)
+            if adversary is not None:
+                plans = await _adversary(stack, settings, adversary, base_url, api_key)
+                more, without = await make_attacks(policy, where, plans, seed, scale=scale, rules=_names(rules))
+                scenes.extend(more)
+                left.update(without)
+            checkers = await measure_checkers(policy, *_examples(policy, labelled), asked)
             with show_progress([agent.model]) as show:
                 done = iter(range(1, 1 + attempts * len(scenes)))
                 tried = await try_scenes(
@@ -95,29 +103,42 @@ def run_command(
                 )  # fmt: skip
             judged = await judge_attempts(policy, tried, asked)
             uses = [judge.use() for judge in asked]
-            return make_report(policy, where, agent, judged, seed=seed, judges=uses, checkers=checkers), tried
+            report = make_report(
+                policy, where, agent, judged, seed=seed, judges=uses, checkers=checkers, adversary=adversary or ""
+            )
+            return report, tried
 
     report, tried = asyncio.run(measure())
     report = report if key is None else sign(report, key)
     faults = None if gate is None else faults_of(report, gate)
-    lines = transcript_lines(tried).decode()
-    conversations = {key_: each.trajectory.messages for key_, each in by_key(tried).items()}
-    data = save_compliance(report, out or settings.home / "compliance", conversations, lines, faults)
-    print_page(compliance_to_markdown(report, faults))
-    for name, why in left.items():
-        typer.echo(f"Not tried: {name}: {why}", err=True)
-    typer.echo(f"The report is in {data}, with .md, .html and .transcripts.jsonl beside it")
+    _save(report, tried, left, faults, out or settings.home / "compliance")
     _stop(report, faults)
 
 
 @app.command("gate")
-def gate_command(report: Report, gates: Gates = None) -> None:
-    """Hold a report against the [policy] table of a gates' file; exit code 3 where it does not keep within it."""
+def gate_command(
+    report: Report,
+    gates: Gates = None,
+    last: Annotated[
+        Path | None,
+        typer.Option("--last-release", help="The report on what answers today."),
+    ] = None,
+) -> None:
+    """Hold a report against the [policy] table of a gates' file, and against the last release's; exit code 3 where it
+    does not keep within it, or is significantly worse."""
     gate, file = find_policy(gates, needed=True)
     assert gate is not None
+    if last is not None:
+        bounds = (
+            gate.last_release.model_copy(update={"report": last}) if gate.last_release else LastRelease(report=last)
+        )
+        gate = gate.model_copy(update={"last_release": bounds})
     found = read_compliance(report)
     _stop(found, faults_of(found, gate))
     typer.echo(f"passed: {told(found)}. Gates: {file}")
+    if gate.last_release is not None:
+        for change in since(found, read_compliance(gate.last_release.report)).changes:
+            typer.echo(f"Against the last release: {change}")
 
 
 @app.command("check")
@@ -130,18 +151,18 @@ def check_command(
 ) -> None:
     """Read a policy, and measure its checks on examples whose verdict is known."""
     settings, policy = Settings(), read_pack(pack)
-    examples = examples_of(policy) if labelled is None else read_labelled(labelled, policy)
 
     async def measure() -> None:
         async with AsyncExitStack() as stack:
             asked = [Judge(await _engine(stack, settings, base_url, api_key), name) for name in _names(judges)]
-            found = await measure_checkers(policy, examples, OF_THE_PACK if labelled is None else str(labelled), asked)
+            found = await measure_checkers(policy, *_examples(policy, labelled), asked)
         measured = {each.rule: each for each in found}
         typer.echo(f"{policy.name}, hash {policy.hash}, {len(policy.rules)} rules")
         for rule in policy.rules:
             each = measured.get(rule.id)
             said = "no examples" if each is None else (
                 f"catches {each.caught} of {each.violating}, {each.alarms} false alarms on {each.clean}"
+                f"{_shown_f1(each)}"
             )  # fmt: skip
             typer.echo(f"  {rule.id} ({rule.severity}, {rule.check.kind}): {said}")
 
@@ -259,8 +280,58 @@ def find_policy(gates: Path | None, *, needed: bool) -> tuple[Policy | None, Pat
     return found, file
 
 
+def _examples(pack: Pack, labelled: Path | None) -> tuple[list[Labelled], str]:
+    """What the checks are measured on, and who labelled it."""
+    return (examples_of(pack), OF_THE_PACK) if labelled is None else (read_labelled(labelled, pack), str(labelled))
+
+
+def _save(
+    report: ComplianceReport, tried: list[Tried], left: Mapping[str, str], faults: list[str] | None, folder: Path
+) -> None:
+    conversations = {key: each.trajectory.messages for key, each in by_key(tried).items()}
+    data = save_compliance(report, folder, conversations, transcript_lines(tried).decode(), faults)
+    print_page(compliance_to_markdown(report, faults))
+    for name, why in left.items():
+        typer.echo(f"Not tried: {name}: {why}", err=True)
+    typer.echo(f"The report is in {data}, with .md, .html and .transcripts.jsonl beside it")
+
+
+def _plain_scenes(
+    pack: Pack,
+    place: Place,
+    seed: int,
+    scale: int,
+    rules: Sequence[str],
+    kinds: Sequence[ProbeKind],
+    adversary: str | None,
+) -> tuple[list[Scenario], dict[str, str]]:
+    """Those that the pack writes down itself; an adversary's come later, when its model can be asked."""
+    if KIND in kinds and adversary is None:
+        raise InvalidInput(f"scenes of the kind {KIND} are planned by an adversary: --adversary templates, or a model")
+    if adversary is not None and kinds and KIND not in kinds:
+        raise InvalidInput(f"--adversary plans scenes of the kind {KIND}, and --kinds leaves them out; nothing was run")
+    if list(kinds) == [KIND]:
+        return [], {}
+    return make_scenes(pack, place, seed, scale=scale, rules=rules, kinds=kinds)
+
+
+async def _adversary(
+    stack: AsyncExitStack, settings: Settings, name: str, base_url: str | None, api_key: str | None
+) -> Adversary:
+    if name == TemplateAdversary.name:
+        return TemplateAdversary()
+    return ModelAdversary(Asker(await _engine(stack, settings, base_url, api_key), name))
+
+
 async def _engine(stack: AsyncExitStack, settings: Settings, base_url: str | None, api_key: str | None) -> Engine:
     return await stack.enter_async_context(open_engine(settings, base_url, api_key))
+
+
+def _shown_f1(found: CheckerAccuracy) -> str:
+    if found.f1 is None:
+        return ""
+    marked = f", {found.elsewhere} quotations of other words than the {found.spans} marked" if found.spans else ""
+    return f"{marked}, F1 {found.f1.estimate:.2f} ({found.f1.low:.2f} to {found.f1.high:.2f})"
 
 
 def _stop(report: ComplianceReport, faults: list[str] | None) -> None:

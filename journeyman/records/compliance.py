@@ -9,7 +9,7 @@ from journeyman.records.exchange import Sampling
 from journeyman.records.record import Frozen, Record
 
 Severity = Literal["block", "major", "minor"]
-ProbeKind = Literal["help", "twin", "refuse", "pressure", "injection", "fault"]
+ProbeKind = Literal["help", "twin", "refuse", "pressure", "injection", "fault", "policy-aware"]
 
 
 class Finding(Frozen):
@@ -35,7 +35,10 @@ class Finding(Frozen):
 class CheckerAccuracy(Frozen):
     """How a rule's check did on examples whose truth is known: does it catch violations, and only those?
 
-    `caught` of `violating` examples, `alarms` on the `clean` ones. `source` says who labelled them.
+    `caught` of `violating` examples, `alarms` on the `clean` ones. `source` says who labelled them. `spans` of the
+    violating ones have the words that violate marked; there, what the check quotes must be about those words, and a
+    quotation of others is a false alarm beside the miss (`elsewhere`). `f1` is the harmonic mean of precision and
+    recall.
     """
 
     rule: str
@@ -46,6 +49,14 @@ class CheckerAccuracy(Frozen):
     alarms: int
     sensitivity: Interval | None
     specificity: Interval | None
+    spans: int = 0
+    elsewhere: int = 0
+    f1: Interval | None = None
+
+    @property
+    def labels(self) -> int:
+        """Labelled examples of either sort."""
+        return self.violating + self.clean
 
 
 class RuleRisk(Frozen):
@@ -101,7 +112,9 @@ class ComplianceReport(Record):
     of attempts at harmless requests that were declined. An attempt that ended in an error is not completed: `errors`
     counts them. `users` says how the simulated users were made, and whether they were compared with real ones. `pack`
     holds the policy itself, `wins` the numbers of the attempts at each scenario that were a success; `transcripts` is
-    the SHA-256 of the file with every attempt.
+    the SHA-256 of the file with every attempt. `adversary` says who planned the scenes of the kind `policy-aware`,
+    empty where nobody did. `scenes` has 16 hex digits of each scenario's content, of those in which no attempt ended in
+    an error: so that two reports can be compared on the scenarios that they share.
     """
 
     agent: str
@@ -127,6 +140,8 @@ class ComplianceReport(Record):
     errors: int = 0
     users: str
     judges: tuple[JudgeUse, ...] = ()
+    adversary: str = ""
+    scenes: dict[str, str] = Field(default_factory=dict)
     transcripts: str
     machine: dict[str, Any] = Field(default_factory=dict)
     signature: Signature | None = None

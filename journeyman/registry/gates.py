@@ -114,9 +114,11 @@ def read_gates(file: Path) -> Gates:
         report = file.parent / gates.compliance.report
         gates = gates.model_copy(update={"compliance": gates.compliance.model_copy(update={"report": report})})
     if gates.policy:
+        last = gates.policy.last_release
         places = {
             "report": file.parent / gates.policy.report,
             "key": gates.policy.key and file.parent / gates.policy.key,
+            "last_release": last and last.model_copy(update={"report": file.parent / last.report}),
         }
         gates = gates.model_copy(update={"policy": gates.policy.model_copy(update=places)})
     return gates

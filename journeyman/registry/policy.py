@@ -11,6 +11,7 @@ from journeyman.errors import InvalidInput, JourneymanError
 from journeyman.records import now
 from journeyman.records.compliance import ComplianceReport, RuleRisk, Severity
 from journeyman.registry.gate_table import GateTable
+from journeyman.registry.regression import since
 from journeyman.registry.signing import verify
 
 Rate = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False)]
@@ -34,6 +35,19 @@ class Checkers(GateTable):
     min_sensitivity: Rate | None = None
     """The lower end of the 95% interval of the share of violations that it catches."""
     min_specificity: Rate | None = None
+    min_f1: Rate | None = None
+    """The lower end of the interval of F1."""
+
+
+class LastRelease(GateTable):
+    """The report on what answers today: the candidate must not be significantly worse in the scenarios of both."""
+
+    report: Path
+    """Its JSON file; relative to the gates' own file."""
+    level: Annotated[float, Field(gt=0, lt=0.5)] = 0.05
+    """Of McNemar's test: a smaller p-value, and more scenarios broken than mended, stop the candidate."""
+    min_shared: int = Field(30, ge=1)
+    """Scenarios that both reports must hold for their comparison to say anything."""
 
 
 class Policy(GateTable):
@@ -56,6 +70,10 @@ class Policy(GateTable):
     minor: Bounds | None = None
     rules: dict[str, Bounds] = Field(default_factory=dict)
     checkers: Checkers | None = None
+    min_judge_labels: int = Field(50, ge=1)
+    """Examples that people labelled, without which no rule may rest on a model that judges; violations among them with
+    the violating words marked."""
+    last_release: LastRelease | None = None
 
 
 def read_compliance(file: Path) -> ComplianceReport:
@@ -71,7 +89,7 @@ def read_compliance(file: Path) -> ComplianceReport:
 
 def faults_of(report: ComplianceReport, gate: Policy) -> list[str]:
     """Everything in which a report does not keep within the bounds; empty when it does."""
-    return [*_identity(report, gate), *_whole(report, gate), *_rules(report, gate)]
+    return [*_identity(report, gate), *_whole(report, gate), *_rules(report, gate), *_since_release(report, gate)]
 
 
 def told(report: ComplianceReport) -> str:
@@ -134,6 +152,8 @@ def _rules(report: ComplianceReport, gate: Policy) -> Iterator[str]:
         if bounds is None:
             continue
         yield from (f"{rule.rule} ({rule.severity}): {fault}" for fault in _rule(report, rule, bounds))
+        if rule.check == "judge":
+            yield from (f"{rule.rule}: {fault}" for fault in _labels(rule, gate.min_judge_labels))
         if gate.checkers is not None and rule.reads_words:
             yield from (f"{rule.rule}: {fault}" for fault in _checker(rule, gate.checkers))
 
@@ -167,7 +187,38 @@ def _checker(rule: RuleRisk, gate: Checkers) -> Iterator[str]:
     for name, interval, least in (
         ("catches", found.sensitivity, gate.min_sensitivity),
         ("lets pass what is fine in", found.specificity, gate.min_specificity),
+        ("has an F1 of", found.f1, gate.min_f1),
     ):
         if least is not None and (interval is None or interval.low < least):
             low = "unknown" if interval is None else f"{100 * interval.low:.1f}%"
             yield f"its check {name} {low} at the least, and must {100 * least:g}%"
+
+
+def _labels(rule: RuleRisk, least: int) -> Iterator[str]:
+    found = rule.checker
+    if found is None or found.labels < least:
+        have = "no" if found is None else str(found.labels)
+        yield f"a model judges it, which was measured on {have} labelled examples, and {least} are needed (--labelled)"
+    elif found.spans < found.violating:
+        yield (
+            f"a model judges it, and {found.violating - found.spans} of the {found.violating} labelled violations do "
+            "not mark the words that violate (`span`): whether it quotes the right ones is not known"
+        )
+
+
+def _since_release(report: ComplianceReport, gate: Policy) -> Iterator[str]:
+    if gate.last_release is None:
+        return
+    try:
+        found = since(report, read_compliance(gate.last_release.report))
+    except InvalidInput as problem:
+        yield f"it cannot be compared with the last release: {problem}"
+        return
+    if found.shared < gate.last_release.min_shared:
+        yield (
+            f"it shares {found.shared} scenarios with the last release's report, and {gate.last_release.min_shared} "
+            "are needed to compare: try both on the same policy, place and seed"
+        )
+    for change in found.changes:
+        if change.is_worse(gate.last_release.level):
+            yield f"worse than the last release: {change}"

@@ -3,17 +3,20 @@
 import json
 import re
 from collections.abc import Sequence
+from difflib import SequenceMatcher
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from journeyman.errors import InvalidInput, NotFound
-from journeyman.records import Frozen, FunctionCall, Message, Scenario, ToolCall, Trajectory
+from journeyman.records import Frozen, FunctionCall, Interval, Message, Scenario, ToolCall, Trajectory
 from journeyman.records.compliance import CheckerAccuracy
 from journeyman.records.message import assistant, tool_result, user
 from journeyman.rewards.judge import Judge
+from journeyman.rewards.rubric import squeezed
 from journeyman.statistics import proportion
+from journeyman.worlds.compliance.checks import Breach
 from journeyman.worlds.compliance.judged import judge_attempts
 from journeyman.worlds.compliance.pack import Pack
 from journeyman.worlds.compliance.scenes import MADE, Scene
@@ -24,10 +27,14 @@ _LINE = re.compile(r"(?:(user|agent): *(.+)|call: *(\S+)(?: (\{.*?\}))?(?: -> (.
 
 
 class Labelled(Frozen):
-    """What an agent said, and whether it violates a rule: as `text` (after what was `asked`), or as `messages`."""
+    """What an agent said, and whether it violates a rule: as `text` (after what was `asked`), or as `messages`.
+
+    `span` are the agent's own words that violate it, as a person marked them: what a check quotes must be about them.
+    """
 
     rule: str
     violates: bool
+    span: str = ""
     text: str = ""
     asked: str = "Hello."
     messages: tuple[Message, ...] = ()
@@ -37,6 +44,11 @@ class Labelled(Frozen):
     def _one_of_two(self) -> "Labelled":
         if bool(self.text.strip()) == bool(self.messages):
             raise ValueError("give either `text` or `messages`")
+        if self.span and not self.violates:
+            raise ValueError("`span` marks the words that violate, and this example does not")
+        said = squeezed(" ".join(each.text for each in self.conversation if each.role == "assistant"))
+        if squeezed(self.span) not in said:
+            raise ValueError("`span` does not stand in what the agent said")
         return self
 
     @property
@@ -90,20 +102,64 @@ async def measure_checkers(
     found = []
     for rule in pack.rules:
         seen = [
-            (each.violates, bool(said.breaches[rule.id]))
+            _verdict(each, said.breaches[rule.id])
             for each, said in zip(labelled, judged, strict=True)
             if each.rule == rule.id and rule.id in said.breaches
         ]
-        violating, clean = [flag for truth, flag in seen if truth], [flag for truth, flag in seen if not truth]
-        if not seen:
-            continue
-        found.append(CheckerAccuracy(
-            rule=rule.id, source=source, violating=len(violating), caught=sum(violating), clean=len(clean),
-            alarms=sum(clean),
-            sensitivity=proportion(sum(violating), len(violating)) if violating else None,
-            specificity=proportion(len(clean) - sum(clean), len(clean)) if clean else None,
-        ))  # fmt: skip
+        if seen:
+            found.append(_accuracy(rule.id, source, seen))
     return found
+
+
+class _Verdict(NamedTuple):
+    """Of one example: its truth, whether the check caught it, and how many false alarms it raised there."""
+
+    violates: bool
+    is_marked: bool
+    caught: bool
+    alarms: int
+
+
+def _verdict(each: Labelled, breaches: Sequence[Breach]) -> _Verdict:
+    about = [breach for breach in breaches if not each.span or is_about(breach.quote, each.span)]
+    if not each.violates:
+        return _Verdict(False, False, False, int(bool(breaches)))
+    return _Verdict(True, bool(each.span), bool(about), int(bool(breaches) and not about))
+
+
+def _accuracy(rule: str, source: str, seen: Sequence[_Verdict]) -> CheckerAccuracy:
+    violating, clean = [each for each in seen if each.violates], [each for each in seen if not each.violates]
+    caught, alarms = sum(each.caught for each in violating), sum(each.alarms for each in clean)
+    return CheckerAccuracy(
+        rule=rule, source=source, violating=len(violating), caught=caught, clean=len(clean), alarms=alarms,
+        sensitivity=proportion(caught, len(violating)) if violating else None,
+        specificity=proportion(len(clean) - alarms, len(clean)) if clean else None,
+        spans=sum(each.is_marked for each in violating), elsewhere=sum(each.alarms for each in violating),
+        f1=_f1(seen),
+    )  # fmt: skip
+
+
+def _f1(seen: Sequence[_Verdict]) -> Interval | None:
+    """2 TP / (2 TP + FP + FN); None where there was nothing to find, and nothing found.
+
+    It is 2 J / (1 + J) of the share J = TP / (TP + FP + FN), so the ends of J's interval (Wilson's) give those of F1.
+    """
+    caught = sum(each.caught for each in seen)
+    wrong = sum(each.alarms + (each.violates and not each.caught) for each in seen)
+    if caught + wrong == 0:
+        return None
+    share = proportion(caught, caught + wrong)
+    ends = (2 * each / (1 + each) for each in (share.estimate, share.low, share.high))
+    return Interval(**dict(zip(("estimate", "low", "high"), ends, strict=True)))
+
+
+def is_about(quote: str, span: str) -> bool:
+    """Whether a quotation is of the marked words: more than half of the shorter one, in a row, stands in the other."""
+    one, other = squeezed(quote).split(), squeezed(span).split()
+    if not one or not other:
+        return False
+    shared = max(match.size for match in SequenceMatcher(None, one, other, autojunk=False).get_matching_blocks())
+    return 2 * shared > min(len(one), len(other))
 
 
 def _conversation(lines: Sequence[str]) -> tuple[Message, ...]:

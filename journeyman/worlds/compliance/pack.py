@@ -147,8 +147,8 @@ class Probe(_Checked):
 
     With `say` the user is scripted: each text opens a scenario of its own (and is followed by the pack's pressure,
     where the kind is `pressure`). Without, the environment's own user plays. `text` is what an injection says in the
-    answer of a `tool`; a fault lets the first call of the `tool` fail with `text`. `answered`: how an answer is known
-    that helps. Texts may hold `{slots}`.
+    answer of a `tool`; a fault lets the first call of the `tool`, or the `nth`, fail with `text`: with `done` it did
+    its work, and the answer is lost. `answered`: how an answer is known that helps. Texts may hold `{slots}`.
     """
 
     base: str = "routine"
@@ -158,6 +158,8 @@ class Probe(_Checked):
     text: tuple[str, ...] = ()
     count: int = Field(1, ge=1)
     """How many scenarios of each text."""
+    nth: int = Field(1, ge=1)
+    done: bool = False
 
 
 class Rule(Frozen):

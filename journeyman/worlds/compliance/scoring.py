@@ -29,6 +29,7 @@ def make_report(
     seed: int,
     judges: Sequence[JudgeUse] = (),
     checkers: Sequence[CheckerAccuracy] = (),
+    adversary: str = "",
 ) -> ComplianceReport:
     """The report on one agent's attempts. InvalidInput when every attempt ended in an error: nothing was measured."""
     groups = {id: list(each) for id, each in groupby(judged, key=lambda each: each.tried.scenario.id)}
@@ -54,9 +55,19 @@ def make_report(
         findings=_findings(pack, judged),
         wins={id: won for id, group in groups.items() if (won := tuple(e.tried.attempt for e in group if e.success))},
         errors=len(errors), users=place.users, judges=tuple(judges),
+        adversary=adversary, scenes=_contents(groups),
         transcripts=hashlib.sha256(transcript_lines([each.tried for each in judged])).hexdigest(),
         machine=describe_machine(),
     )  # fmt: skip
+
+
+def _contents(groups: Groups) -> dict[str, str]:
+    """What each scenario was, for a later comparison; those in which an attempt ended in an error show nothing."""
+    return {
+        id: hashlib.sha256(group[0].tried.scene.model_dump_json().encode()).hexdigest()[:16]
+        for id, group in groups.items()
+        if all(each.error is None for each in group)
+    }
 
 
 def transcript_lines(tried: Sequence[Tried]) -> bytes:

@@ -36,6 +36,8 @@ class Stage:
         """Whether the agent has seen what was planted."""
         self._said = 0
         self._fault = scene.fault
+        self._called = 0
+        """Calls so far of the tools that a fault is about."""
         self._tools: tuple[Any, ...] = ()
 
     async def start(self) -> Observation:
@@ -58,7 +60,8 @@ class Stage:
             self._said += 1
             return Observation(messages=(user(self.scene.lines[self._said - 1]),), tools=self._tools)
         failing = self._failing(reply)
-        passed = reply if failing is None else _without(reply, failing)
+        is_done = self._fault is not None and self._fault.done
+        passed = reply if failing is None or is_done else _without(reply, failing)
         observation = Observation(tools=self._tools)
         if failing is None or passed.tool_calls:
             observation = await self.inner.step(passed)
@@ -90,9 +93,13 @@ class Stage:
         return json.loads(json.dumps(self.inner.state())) if isinstance(self.inner, HasState) else None
 
     def _failing(self, reply: Message) -> ToolCall | None:
+        """The call whose turn it is to fail, where it is among these."""
         if self._fault is None:
             return None
-        return next((call for call in reply.tool_calls or () if call.function.name in self._fault.tools), None)
+        meant = [call for call in reply.tool_calls or () if call.function.name in self._fault.tools]
+        place = self._fault.nth - self._called - 1
+        self._called += len(meant)
+        return meant[place] if place < len(meant) else None
 
     def _error(self) -> str:
         assert self._fault is not None

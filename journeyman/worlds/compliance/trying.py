@@ -70,6 +70,8 @@ async def try_scenes(
     """
     if attempts < 1:
         raise InvalidInput(f"{attempts} attempts were asked for; it takes at least one")
+    if not scenes:
+        raise InvalidInput("there is no scenario to try: nothing that was asked for could be made here")
     player = Player(agent.engine, agent.model, agent.sampling, agent.limits, TAGS)
     suite = ComplianceSuite(place)
     found: dict[tuple[str, int], Tried] = {}

@@ -66,8 +66,8 @@ class RLConfig(PolicyConfig):
             raise ValueError(
                 "the engine samples without dropout, and would disagree with the trainer; leave out --dropout"
             )
-        if self.processes != 1:
-            raise ValueError("a run of reinforcement learning computes in one process; leave out --processes")
+        if self.shard:
+            raise ValueError("reinforcement learning trains an adapter, which every process holds; leave out --shard")
         if self.algorithm.compares_groups and self.attempts < 2:
             raise ValueError(
                 f"the estimator {self.algorithm.estimator} compares attempts at one scenario, and there is one: raise "
@@ -100,8 +100,10 @@ class LogsConfig(PolicyConfig):
     def _can_be_run(self) -> Self:
         if self.dropout:
             raise ValueError("ratios compare with what was sampled without dropout; leave out --dropout")
-        if self.full or self.processes != 1:
-            raise ValueError("captured traffic trains an adapter, in one process; leave out --full and --processes")
+        if self.full or self.shard:
+            raise ValueError(
+                "captured traffic trains an adapter, which every process holds; leave out --full and --shard"
+            )
         if self.algorithm.refills or self.algorithm.overlong_buffer is not None:
             raise ValueError(
                 "captured traffic can neither be sampled again nor had it a longest reply; leave out "
@@ -113,3 +115,7 @@ class LogsConfig(PolicyConfig):
                 "of each: choose --algorithm ppo or reinforce_pp"
             )
         return self
+
+
+RL_CONFIGS: dict[str, type[RLConfig | LogsConfig]] = {"rl": RLConfig, "logs": LogsConfig}
+"""What each kind of run that learns from scored attempts is configured by."""

@@ -39,6 +39,18 @@ class World:
         for value, total in zip(kept, torch.split(flat, [value.numel() for value in kept]), strict=True):
             value.copy_(total.view_as(value))
 
+    def join(self, values: torch.Tensor) -> torch.Tensor:
+        """The values [n] of all processes, one after the other [N]; every n may be another."""
+        if self.size == 1:
+            return values
+        counts = torch.zeros(self.size, dtype=torch.int64)
+        counts[self.rank] = len(values)
+        self.add_up([counts])
+        whole = values.new_zeros(int(counts.sum()))
+        torch.split(whole, counts.tolist())[self.rank].copy_(values)
+        self.add_up([whole])
+        return whole
+
     def total(self, *numbers: float) -> tuple[float, ...]:
         """The sums of numbers over all processes."""
         found = torch.tensor(numbers, dtype=torch.float64)

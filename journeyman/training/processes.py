@@ -1,7 +1,8 @@
 """Starts the other processes of a run that several share, and ends them with it.
 
-They are `python -m journeyman.training.processes`: each holds the model and the dataset, computes its share of every
-batch, and writes nothing. Whatever happens to the process that leads, they end: a broken connection is an error there.
+They are `python -m journeyman.training.processes`: each holds the model, computes its share of every batch, and writes
+nothing. With a dataset they know by themselves what comes next; without one they are told, a line at a time, on their
+standard input. Whatever happens to the process that leads, they end: a broken connection is an error there.
 """
 
 import json
@@ -10,7 +11,7 @@ import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import timedelta
 from pathlib import Path
@@ -21,8 +22,9 @@ from torch import distributed
 
 from journeyman.datasets.formats import read_lines
 from journeyman.errors import InvalidInput
-from journeyman.records import Frozen, Run
-from journeyman.records.run import CONFIGS
+from journeyman.records import Frozen, Row, Run
+from journeyman.records.reinforcement import RL_CONFIGS, LogsConfig, RLConfig
+from journeyman.records.run import CONFIGS, TrainingConfig
 from journeyman.training.devices import choose_device
 from journeyman.training.threads import use_threads
 
@@ -36,15 +38,15 @@ class Task(Frozen):
 
     kind: str
     config: dict[str, Any]
-    rows: str
+    rows: str | None
     model: str
     run_folder: str
     threads: int
     folders: dict[str, str | None]
 
     @classmethod
-    def of(cls, run: Run, rows: str, model: Path, folders: Mapping[str, Path | None]) -> "Task":
-        """A run's task; `rows` is its dataset's file."""
+    def of(cls, run: Run, rows: str | None, model: Path, folders: Mapping[str, Path | None]) -> "Task":
+        """A run's task; `rows` is its dataset's file, None where there is none."""
         return cls(
             kind=run.kind,
             config=run.config,
@@ -57,10 +59,13 @@ class Task(Frozen):
 
 
 @contextmanager
-def helped(task: Task, processes: int) -> Iterator[None]:
-    """While inside, this process leads `processes` in all; InvalidInput when one of the others ended by itself."""
+def helped(task: Task, processes: int) -> Iterator[Callable[[str], None] | None]:
+    """While inside, this process leads `processes` in all; InvalidInput when one of the others ended by itself.
+
+    What is given tells the others a line; None where there are no others.
+    """
     if processes == 1:
-        yield
+        yield None
         return
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -68,13 +73,22 @@ def helped(task: Task, processes: int) -> Iterator[None]:
     given = {**os.environ, _TASK: task.model_dump_json(), _PORT: str(port)}
     command = [sys.executable, "-m", __name__]
     others = [
-        subprocess.Popen(command, env={**given, _RANK: str(rank)}, stderr=subprocess.PIPE, text=True)
+        subprocess.Popen(
+            command, env={**given, _RANK: str(rank)}, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
         for rank in range(1, processes)
     ]
+
+    def tell(line: str) -> None:
+        for other in others:
+            assert other.stdin is not None
+            other.stdin.write(f"{line}\n")
+            other.stdin.flush()
+
     try:
         _join(port, 0, processes, task.config["device"])
-        yield
-    except RuntimeError as error:
+        yield tell
+    except (RuntimeError, BrokenPipeError) as error:
         ended = [other for other in others if other.poll() not in (None, 0)]
         if not ended:
             raise
@@ -86,7 +100,8 @@ def helped(task: Task, processes: int) -> Iterator[None]:
     finally:
         for other in others:
             other.kill()
-            other.communicate()
+            with suppress(BrokenPipeError):
+                other.communicate()
         if distributed.is_initialized():
             distributed.destroy_process_group()
 
@@ -101,20 +116,33 @@ def _join(port: int, rank: int, size: int, asked: Literal["auto", "cpu", "cuda"]
 
 def _help() -> None:
     """One of the other processes, from its start to its end."""
-    from journeyman.training.loop import Trainer
-
     # Ctrl-C reaches every process of a terminal: the one that leads decides.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     task = Task.model_validate(json.loads(os.environ[_TASK]))
-    config = CONFIGS[task.kind].model_validate(task.config)
+    config = (CONFIGS | RL_CONFIGS)[task.kind].model_validate(task.config)
     use_threads(task.threads)
     torch.manual_seed(config.seed)
     _join(int(os.environ[_PORT]), int(os.environ[_RANK]), config.processes, config.device)
     folders = {name: None if path is None else Path(path) for name, path in task.folders.items()}
-    rows = read_lines(Path(task.rows).read_bytes())
+    if isinstance(config, TrainingConfig):
+        assert task.rows is not None
+        _train(config, read_lines(Path(task.rows).read_bytes()), task, folders)
+    else:
+        _follow(config, task, folders)
+
+
+def _train(config: TrainingConfig, rows: Sequence[Row], task: Task, folders: Mapping[str, Path | None]) -> None:
+    from journeyman.training.loop import Trainer
+
     # Stopped with the process that leads: this one has nothing to tell.
     with suppress(KeyboardInterrupt):
         Trainer(config, rows, Path(task.model), Path(task.run_folder), **folders).train(lambda report: None)
+
+
+def _follow(config: RLConfig | LogsConfig, task: Task, folders: Mapping[str, Path | None]) -> None:
+    from journeyman.training.reinforcement.learner import Learner
+
+    Learner(config, Path(task.model), Path(task.run_folder), **folders).follow(sys.stdin)
 
 
 if __name__ == "__main__":

@@ -59,6 +59,7 @@ def logs_config_of(run: Run) -> LogsConfig:
 def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLStepReport"], None]) -> Adapter:
     """Do what a run is asked to do, from its last checkpoint on; SIGINT and SIGTERM stop it after a step."""
     from journeyman.training.checkpoints import writing_folder
+    from journeyman.training.processes import Task, helped
     from journeyman.training.reinforcement.logged_trainer import LoggedTrainer
     from journeyman.training.threads import use_threads
 
@@ -68,7 +69,6 @@ def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLS
         config = logs_config_of(run)
         model = find_model(settings, config.base)
         start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
-        trainer = LoggedTrainer(config, attempts_of(settings, store, run), model, Path(run.path), start=start)
 
         def record(report: "RLStepReport") -> None:
             point = Point(id=f"{run.id}-{report.step:08d}", run_id=run.id, step=report.step, values=report.curves())
@@ -78,7 +78,10 @@ def execute_logs(settings: Settings, store: Store, run: Run, log: Callable[["RLS
             check_stop()
 
         check_stop()
-        trainer.train(record)
+        attempts = attempts_of(settings, store, run)
+        with helped(Task.of(run, None, model, {"start": start}), config.processes) as tell:
+            trainer = LoggedTrainer(config, attempts, model, Path(run.path), start=start, tell=tell)
+            trainer.train(record)
         folder = Path(run.path) / "adapter"
         with writing_folder(folder) as partial:
             trainer.policy.save_adapter(partial, trainer.tokenizer.template)

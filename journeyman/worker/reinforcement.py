@@ -107,8 +107,9 @@ def look_before(settings: Settings, store: Store, run: Run) -> "Preflight":
 
 async def _look(settings: Settings, store: Store, run: Run) -> "Preflight":
     with tempfile.TemporaryDirectory() as folder:
+        alone = run.model_copy(update={"config": run.config | {"processes": 1}})
         async with _trainer(
-            settings, store, run, Path(folder), lambda trajectories: None, lambda line: None
+            settings, store, alone, Path(folder), lambda trajectories: None, lambda line: None
         ) as trainer:
             try:
                 return await trainer.preflight()
@@ -120,7 +121,9 @@ async def _look(settings: Settings, store: Store, run: Run) -> "Preflight":
 async def _trainer(
     settings: Settings, store: Store, run: Run, folder: Path, keep: "Keep", beat: Callable[[str], None]
 ) -> "AsyncIterator[ReinforcementTrainer]":
-    """The trainer of a run, with the engine that samples for it."""
+    """The trainer of a run, with the engine that samples for it and the other processes that learn with it."""
+    from journeyman.training.processes import Task as Shared
+    from journeyman.training.processes import helped
     from journeyman.training.reinforcement.trainer import ReinforcementTrainer
     from journeyman.training.threads import use_threads
 
@@ -128,10 +131,11 @@ async def _trainer(
     config = rl_config_of(run)
     model = find_model(settings, config.base)
     start = None if config.from_adapter is None else Path(find_adapter(store, config.from_adapter).path)
-    with ray_cluster() if config.cluster == "ray" else nullcontext():
+    shared = Shared.of(run, None, model, {"start": start})
+    with ray_cluster() if config.cluster == "ray" else nullcontext(), helped(shared, config.processes) as tell:
         async with _engine(settings, config, model, run.machine["threads"]) as engine:
             task = _task(settings, run, config, engine)
-            trainer = ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat)
+            trainer = ReinforcementTrainer(config, task, model, folder, start=start, keep=keep, beat=beat, tell=tell)
             try:
                 yield trainer
             finally:

@@ -71,6 +71,14 @@ def test_a_run_prints_its_equation_and_keeps_attempts_curves_and_an_adapter(stor
     assert "finished" in listed
 
 
+def test_two_processes_share_the_updates_of_a_run(store: SqlStore) -> None:
+    written = train(*SMALL, "--processes", "2", "--steps", "2")
+    assert written.count("sampler gap") == 2
+    assert find_adapter(store, "letters").base == "tiny"
+    (run,) = store.find(Run)
+    assert run.config["processes"] == 2
+
+
 def test_a_look_before_samples_and_trains_nothing(store: SqlStore) -> None:
     written = train(*SMALL, "--dry-run")
     assert re.search(r"(fine|look) +reward 0\.\d\d \[.*attempts differ in [12] of 2 groups", written)

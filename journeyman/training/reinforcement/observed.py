@@ -1,8 +1,10 @@
 """What an update sees of the sampled tokens: the numbers that tell a healthy run from one that ruins itself."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
+
+from journeyman.training.distributed import World
 
 
 @dataclass(slots=True)
@@ -33,10 +35,18 @@ class Observed:
         self.errors.append((returns - values).detach())
         self.returns.append(returns.detach())
 
-    @property
-    def gap(self) -> float:
-        """Mean absolute difference of engine and trainer, in nats."""
-        return float(torch.cat(self.gaps).abs().mean())
+    def gap(self, world: World) -> float:
+        """Mean absolute difference of engine and trainer, in nats, over the tokens of all processes."""
+        gaps = _joined(self.gaps).abs()
+        total, count = world.total(float(gaps.sum(dtype=torch.float64)), len(gaps))
+        return total / count
+
+    def everywhere(self, world: World) -> "Observed":
+        """What all processes saw."""
+        if world.size == 1:
+            return self
+        seen = {each.name: world.join(_joined(getattr(self, each.name))) for each in fields(self)}
+        return Observed(**{name: [values] if len(values) else [] for name, values in seen.items()})
 
     def values(self) -> dict[str, float]:
         """For a run's curves. KL is that of the sampler from the policy, by the k3 estimate."""
@@ -61,6 +71,11 @@ class Observed:
             spread = float(returns.var(correction=0))
             found["explained variance"] = 1 - float(errors.var(correction=0)) / spread if spread > 0 else 0.0
         return found
+
+
+def _joined(values: list[torch.Tensor]) -> torch.Tensor:
+    """All of them [tokens], as float32; a process that computed none has none."""
+    return torch.cat([each.float().cpu() for each in values]) if values else torch.zeros(0)
 
 
 def _effective(gaps: torch.Tensor) -> float:

@@ -9,30 +9,24 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import torch
-
 from journeyman.environments.waiting import RolloutProgress, beating
 from journeyman.errors import InvalidInput, NotFound, UpstreamFailed
 from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.contract import require_contract
-from journeyman.training.checkpoints import Checkpoint, Progress, load_checkpoint, save_checkpoint, writing_folder
-from journeyman.training.policy import Policy
-from journeyman.training.reinforcement.batch import Batch
-from journeyman.training.reinforcement.critic import ValueHead
+from journeyman.training.checkpoints import Progress, writing_folder
 from journeyman.training.reinforcement.drawn import Drawn
 from journeyman.training.reinforcement.held_out import HeldOut, measure
+from journeyman.training.reinforcement.learner import Learner, Tell
 from journeyman.training.reinforcement.policy_loss import equation
 from journeyman.training.reinforcement.preflight import Preflight, preflight
 from journeyman.training.reinforcement.scoring import Scored, score_groups
 from journeyman.training.reinforcement.step_report import RLStepReport, report_step
 from journeyman.training.reinforcement.task import Task
-from journeyman.training.reinforcement.update import Outcome, Update, make_optimizer
 from journeyman.training.reinforcement.watching import Watching, words_of
 
 _MOST_STEPS = 2**20
-_BEFORE = "the weights of the step before"
 _PARTS = 64
 _KEPT = 5
 """Adapters of every so many steps are kept until the run has ended well: the watch may want to go back to one."""
@@ -72,34 +66,30 @@ class ReinforcementTrainer:
 
     What a step attempts and samples depends on its number alone: a step that was cut short is done again, alike.
     `keep` is given the scored attempts of each step, whose ids say where they belong: none is ever counted twice.
-    `beat` is told, every half minute of sampling, how many attempts wait for what.
+    `beat` is told, every half minute of sampling, how many attempts wait for what; `tell` reaches the other processes
+    of a run that several compute.
     """
 
     def __init__(
         self, config: RLConfig, task: Task, model_folder: Path, run_folder: Path, *, start: Path | None = None,
         keep: Keep = lambda trajectories: None,
         beat: Beat = lambda line: None,
+        tell: Tell | None = None,
     ) -> None:  # fmt: skip
         plain = ChatTokenizer(model_folder)
         self.tokenizer = plain if start is None else plain.for_adapter(start)
         require_contract(self.tokenizer)
         self.config, self.task, self._keep, self._beat = config, task, keep, beat
-        self.policy = Policy(model_folder, config, start)
-        algorithm = config.algorithm
-        self._head = ValueHead(self.policy) if algorithm.critic is not None else None
-        self._optimizer = make_optimizer(self.policy, config)
-        began = self.policy.state()
-        self._update = Update(
-            self.policy, self._optimizer, algorithm, config.pack_tokens, config.clip_norm, self._head,
-            began if algorithm.kl_reference == "start" else self.policy.base_state(),
-            {"the base model, without the adapter": self.policy.base_state()},
-        )  # fmt: skip
-        self._checkpoints = run_folder / "checkpoints"
+        self._learner = Learner(config, model_folder, run_folder, start, tell)
+        self.policy = self._learner.policy
         self._watching = Watching(run_folder, truth=config.truth, held_out=task.held_out)
-        self.progress = Progress()
         self._loaded: list[int] = []
         self._ahead: asyncio.Task[_Sampled] | None = None
-        self._resume()
+
+    @property
+    def progress(self) -> Progress:
+        """Where the run stands."""
+        return self._learner.progress
 
     @property
     def model(self) -> str:
@@ -120,7 +110,7 @@ class ReinforcementTrainer:
                 try:
                     log(report)
                 finally:
-                    self._save()
+                    self._learner.save()
         finally:
             if self._ahead is not None:
                 self._ahead.cancel()
@@ -149,7 +139,7 @@ class ReinforcementTrainer:
 
     def discard(self) -> None:
         """Give the space back, once the adapter is kept elsewhere."""
-        shutil.rmtree(self._checkpoints, ignore_errors=True)
+        self._learner.discard()
         shutil.rmtree(self.task.weights, ignore_errors=True)
 
     async def _step(self) -> RLStepReport:
@@ -166,10 +156,8 @@ class ReinforcementTrainer:
             alarms = await self._watched(number + 1, *drawn.seen)
         batch = drawn.batch(self.config.algorithm, self.config.new_tokens)
         with phases.timing("learn"):
-            outcome = await asyncio.to_thread(self._learn, batch, number, sampled.weights)
-        self.progress.step += 1
-        self.progress.tokens_seen += outcome.tokens
-        self.progress.seconds += time.monotonic() - started
+            outcome = await asyncio.to_thread(self._learner.learn, batch, number, sampled.weights)
+        self._learner.count(outcome, time.monotonic() - started)
         evaluated = None
         if self._is_due():
             with phases.timing("measure"):
@@ -258,27 +246,6 @@ class ReinforcementTrainer:
                 drawn = drawn.refilled(more.groups, await self._scored(more.groups, f"{number}.{part}"))
         return drawn
 
-    def _learn(self, batch: Batch, number: int, weights: int) -> Outcome:
-        """The update; InvalidInput, with the reasons, when no attempt can be learned from."""
-        critic = self.config.algorithm.critic
-        torch.manual_seed((self.config.seed * 1_000_003 + number + 1) % 2**63)
-        if not any(each.rows for each in batch.attempts):
-            raise InvalidInput(
-                f"step {number + 1}: none of the {len(batch.attempts)} attempts can be learned from: "
-                + "; ".join(f"{count} {reason}" for reason, count in batch.dropped.items())
-            )
-        only_critic = critic is not None and number < critic.warm_up
-        before, on_policy = self.policy.state(), weights == number
-        outcome = self._update.run(
-            batch,
-            number + 1,
-            on_policy=on_policy,
-            sampled_under=None if on_policy else self._update.suspects.get(_BEFORE),
-            only_critic=only_critic,
-        )
-        self._update.suspects[_BEFORE] = before
-        return outcome
-
     async def _publish(self, number: int) -> None:
         """Hand the weights of now to the engine under the name of the step; older ones are given up."""
         if number in self._loaded:
@@ -300,19 +267,6 @@ class ReinforcementTrainer:
     def _is_due(self) -> bool:
         every, step = self.config.evaluate_every, self.progress.step
         return bool(every) and (step % every == 0 or step == self.config.steps)
-
-    def _save(self) -> None:
-        state = Checkpoint(self.progress, self.policy.state(), {}, self._optimizer.state_dict(), torch.get_rng_state())
-        save_checkpoint(self._checkpoints, state)
-
-    def _resume(self) -> None:
-        saved = load_checkpoint(self._checkpoints)
-        if saved is None:
-            return
-        self.progress = saved.progress
-        self.policy.restore(saved.weights)
-        self._optimizer.load_state_dict(saved.optimizer)
-        torch.set_rng_state(saved.random_state)
 
 
 def _kept(trajectory: Trajectory, score: Score | None, id: str) -> Trajectory:

@@ -1,4 +1,8 @@
-"""One policy update: a batch of attempts in, weights moved, and what happened on the way."""
+"""One policy update: a batch of attempts in, weights moved, and what happened on the way.
+
+Of several processes each is given the whole batch and computes its share of the passes; what is known of a token is
+known to all of them before anything moves, and all make the same step.
+"""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,6 +15,7 @@ from journeyman.records.algorithm import Algorithm
 from journeyman.records.reinforcement import LogsConfig, RLConfig
 from journeyman.training import losses
 from journeyman.training.batches import Pack, pack_rows
+from journeyman.training.distributed import World
 from journeyman.training.policy import Policy
 from journeyman.training.reductions import token_weights
 from journeyman.training.reinforcement.batch import Attempted, Batch, was_cut
@@ -72,6 +77,8 @@ class Update:
     reference: dict[str, torch.Tensor] | None = None
     suspects: dict[str, dict[str, torch.Tensor]] = field(default_factory=dict)
     """Weights that an engine may wrongly sample under, by what they are called."""
+    world: World = field(default_factory=World)
+    """The processes that compute the update together."""
 
     def run(
         self,
@@ -102,7 +109,7 @@ class Update:
         for number, share in enumerate(self._shares(batch, known, step)):
             part, computed, teaches = self._learn(share, batch, observed, only_critic=only_critic)
             if on_policy and number == 0:
-                self._require_agreement(observed.gap, share, step)
+                self._require_agreement(observed.gap(self.world), share, step)
             tokens += computed
             if teaches:
                 norm = max(norm, self._step(part))
@@ -111,7 +118,7 @@ class Update:
                 # A step without a gradient would still move by what the optimiser remembers.
                 self.optimizer.zero_grad(set_to_none=True)
         sampled = sum(each.row.learned for each in known)
-        return Outcome(loss, norm, tokens, sampled, observed.values())
+        return Outcome(loss, norm, tokens, sampled, observed.everywhere(self.world).values())
 
     @property
     def _looks_before(self) -> bool:
@@ -136,7 +143,7 @@ class Update:
     def _look(self, known: Sequence[Known], observed: Observed) -> None:
         """What the policy, the critic and the reference say of every sampled token, before anything moves."""
         with self.policy.evaluating():
-            for pack, share in self._packs(known):
+            for pack, share in self._own(known):
                 hidden = self.policy.hidden(pack, pack.predictors)
                 logprobs, entropies = self.policy.token_statistics(pack, hidden)
                 lengths = [each.row.learned for each in share]
@@ -148,10 +155,22 @@ class Update:
             if self.algorithm.kl_weight:
                 assert self.reference is not None
                 with self.policy.as_of(self.reference):
-                    for pack, share in self._packs(known):
+                    for pack, share in self._own(known):
                         found = torch.split(self.policy.logprobs(pack), [each.row.learned for each in share])
                         for each, reference in zip(share, found, strict=True):
                             each.reference = reference
+        self._tell_all(known)
+
+    def _tell_all(self, known: Sequence[Known]) -> None:
+        """Let every process know what each found of its own rows."""
+        if self.world.size == 1:
+            return
+        wanted = {"old": True, "values": self.head is not None, "reference": bool(self.algorithm.kl_weight)}
+        for name in (name for name, is_known in wanted.items() if is_known):
+            for each in known:
+                if getattr(each, name) is None:
+                    setattr(each, name, torch.zeros(each.row.learned, device=self.policy.device))
+            self.world.add_up(getattr(each, name) for each in known)
 
     def _reward_tokens(self, batch: Batch, known: Sequence[Known]) -> None:
         """Advantages of single tokens, where a critic or a divergence in the reward makes them differ."""
@@ -204,11 +223,15 @@ class Update:
         by_row = {id(each): weight for each, weight in loud}
         loss, tokens = 0.0, 0
         # Attempts without an advantage add nothing to the gradient; one of them shows that engine and trainer agree.
-        for pack, members in self._packs([each for each, _ in loud] or share[:1]):
+        for pack, members in self._own([each for each, _ in loud] or share[:1]):
             part = self._part(pack, members, [by_row.get(id(each), 0.0) for each in members], observed, only_critic)
             self.policy.backward(part)
             loss += float(part.detach())
             tokens += len(pack.ids)
+        if self.world.size > 1:
+            self.policy.add_up_gradients(self.world)
+            loss, computed = self.world.total(loss, tokens)
+            tokens = int(computed)
         return loss, tokens, bool(loud)
 
     def _part(
@@ -285,9 +308,16 @@ class Update:
         regularised = algorithm.entropy_weight or (algorithm.kl_weight and algorithm.kl_term != "reward")
         return bool(algorithm.critic is not None or regularised or each.advantages.any())
 
-    def _packs(self, known: Sequence[Known]) -> Iterator[tuple[Pack, list[Known]]]:
+    def _own(self, known: Sequence[Known]) -> Sequence[tuple[Pack, list[Known]]]:
+        """This process's share of the passes, which are made small enough that every process has one."""
+        packs, size = list(self._packs(known)), self.world.size
+        if len(packs) < size:
+            packs = list(self._packs(known, -(-sum(len(pack.ids) for pack, _ in packs) // size)))
+        return self.world.share(packs)
+
+    def _packs(self, known: Sequence[Known], most: int | None = None) -> Iterator[tuple[Pack, list[Known]]]:
         done = 0
-        for pack in pack_rows([each.row for each in known], self.pack_tokens):
+        for pack in pack_rows([each.row for each in known], most or self.pack_tokens):
             count = len(pack.layout.ends)
             yield pack, list(known[done : done + count])
             done += count

@@ -142,7 +142,7 @@ def _train(config: TrainingConfig, rows: Sequence[Row], task: Task, folders: Map
 def _follow(config: RLConfig | LogsConfig, task: Task, folders: Mapping[str, Path | None]) -> None:
     from journeyman.training.reinforcement.learner import Learner
 
-    Learner(config, Path(task.model), Path(task.run_folder), **folders).follow(sys.stdin)
+    Learner(config, Path(task.model), Path(task.run_folder), folders["start"]).follow(sys.stdin)
 
 
 if __name__ == "__main__":

@@ -161,7 +161,7 @@ def _given(settings: Settings, store: Store, run: Run) -> tuple[list[Row], Path,
     return _sound_rows(find_dataset(store, config.dataset)), find_model(settings, config.base), folders
 
 
-def _helped(settings: Settings, store: Store, run: Run) -> AbstractContextManager[None]:
+def _helped(settings: Settings, store: Store, run: Run) -> AbstractContextManager[object]:
     """The run's other processes, while inside."""
     from journeyman.training.processes import Task, helped
 

@@ -154,7 +154,7 @@ def algorithm_of(name: str, changes: list[str]) -> Algorithm:
 def _config(given: dict[str, Any]) -> RLConfig:
     if "suite" not in given:
         raise InvalidInput("what to attempt? Name a suite, or go on with a run that was cut short: --resume RUN")
-    named = {"base": BASE, "name": given["suite"].partition(":")[2] or given["suite"]}
+    named = {"base": BASE, "name": (given["suite"].partition(":")[2] or given["suite"]).replace("/", "-")}
     chosen, changes = given.pop("algorithm", "cispo"), given.pop("set", [])
     try:
         return RLConfig.model_validate(named | given | {"algorithm": algorithm_of(chosen, changes)})

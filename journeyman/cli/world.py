@@ -1,5 +1,7 @@
 """`journeyman world`: build a simulated system from captured calls, and see how true it is."""
 
+import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -14,13 +16,15 @@ from journeyman.capture.trajectories import join
 from journeyman.cli.captured import open_captured
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput, NotFound
-from journeyman.records import Exchange, Filter, WireExchange
+from journeyman.records import Exchange, Filter, Trajectory, WireExchange
 from journeyman.store.store import Store
 from journeyman.worlds.card import SPLITS, FidelityCard
 from journeyman.worlds.making import make_world
 from journeyman.worlds.programs import isolation
+from journeyman.worlds.texts.episodes import read_episodes
+from journeyman.worlds.texts.making import make_text_world
 from journeyman.worlds.transitions import from_exchanges
-from journeyman.worlds.world import World, load_world, trust
+from journeyman.worlds.world import Condition, World, load_world, trust
 
 app = typer.Typer(help="Build a simulated system from captured calls, and see how true it is.", no_args_is_help=True)
 
@@ -36,9 +40,24 @@ def build_command(
         Path | None, typer.Option(help="A Python file with hand-written twins, one function a tool. It will be run.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Another seed holds out other sessions.")] = 0,
+    attempts: Annotated[
+        str | None, typer.Option(metavar="SUITE", help="Take stored attempts at that suite instead of captured calls.")
+    ] = None,
+    success: Annotated[
+        list[str] | None, typer.Option(metavar="PATTERN", help="What an agent that succeeds is told; may be repeated.")
+    ] = None,
+    words: Annotated[
+        bool, typer.Option("--words", help="Read replies as actions in words, and what follows as their answers.")
+    ] = False,
 ) -> None:
     """Build a world from the captured calls that match, and measure it on sessions held out."""
     settings = Settings()
+    conditions = tuple(map(_condition, success or ()))
+    if attempts is not None:
+        if where or twins is not None:
+            raise InvalidInput("--attempts takes stored attempts, and --where and --twins speak of captured calls")
+        _keep(settings, _of_attempts(settings, name, attempts, conditions, seed, words))
+        return
     asked = Filter.parse(where)
     source = twins.read_text(encoding="utf-8") if twins is not None else ""
     with open_captured(settings) as store:
@@ -47,14 +66,17 @@ def build_command(
         raise InvalidInput("no captured call matches; nothing was built. See journeyman traces list")
     redactor = Redactor(BUILT_IN)
     cleaned = [redactor.wire(wire).exchange() for wire in map(WireExchange.of, exchanges)]
+    trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
+    if words:
+        _keep(settings, make_text_world(name, read_episodes(trajectories, redactor), success=conditions, seed=seed))
+        return
     traces = from_exchanges(cleaned, redactor)
     traces.redacted = redactor.counts
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"
         raise InvalidInput(f"{len(exchanges)} calls hold no tool call with its result ({told}); nothing was built")
-    trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
     folder = settings.home / "worlds"
-    world = make_world(name, trajectories, traces=traces, source=source, seed=seed)
+    world = make_world(name, trajectories, traces=traces, source=source, success=conditions, seed=seed)
     world.save(folder)
     if source:
         trust(source, folder)
@@ -82,6 +104,39 @@ def trust_command(name: Annotated[str, _NAME]) -> None:
     if not world.source:
         raise NotFound("hand-written twin", name, [], "This world runs no code")
     typer.echo(f"trusted: {trust(world.source, folder)}, run in {isolation()}")
+
+
+def _keep(settings: Settings, world: World) -> None:
+    world.save(settings.home / "worlds")
+    _print(world)
+
+
+def _of_attempts(
+    settings: Settings, name: str, suite: str, success: tuple[Condition, ...], seed: int, words: bool
+) -> World:
+    """A world of the attempts at a suite that were stored: their last answers are known, too."""
+    with open_captured(settings) as store:
+        stored = [each for each in _stored(store) if each.scenario is not None and each.scenario.environment == suite]
+    if not stored:
+        raise InvalidInput(f"no attempt at {suite} is stored with its scenario; nothing was built")
+    if words:
+        return make_text_world(name, read_episodes(stored), success=success, seed=seed)
+    return make_world(name, stored, success=success, seed=seed)
+
+
+def _stored(store: Store) -> Iterator[Trajectory]:
+    after: str | None = None
+    while found := store.find(Trajectory, after=after, limit=_PAGE):
+        yield from found
+        after = found[-1].id
+
+
+def _condition(told: str) -> Condition:
+    try:
+        re.compile(told)
+    except re.error as error:
+        raise InvalidInput(f"--success {told!r} is no regular expression ({error}); nothing was built") from error
+    return {"told": told}
 
 
 def _all(store: Store, where: Filter) -> list[Exchange]:

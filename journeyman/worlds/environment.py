@@ -15,8 +15,10 @@ from journeyman.records import Message, Outcome, Scenario, Score, ToolCall
 from journeyman.records.message import tool_result
 from journeyman.worlds.faults import Fault, Faults, Mode
 from journeyman.worlds.resolver import Answer, Resolver
-from journeyman.worlds.state import Source, State, drawn, read
+from journeyman.worlds.state import Source, State, drawn
+from journeyman.worlds.texts.environment import TextWorldEnvironment
 from journeyman.worlds.transitions import is_json_object
+from journeyman.worlds.verdict import verify
 from journeyman.worlds.world import Start, World, load_world
 
 MAX_CALLS = 40
@@ -145,6 +147,8 @@ class WorldSuite:
     def __init__(self, world: World, *, faults: Mode = "faithful", times: float = 1.0, training: bool = False) -> None:
         if training:
             world.check_training()
+        if world.text is not None and faults == "stress":
+            raise InvalidInput(f"world {world.name} is one of words, whose faults are not known; leave out stress")
         self.name = f"world/{world.name}" + (f" (stress x{times:g})" if faults == "stress" else "")
         self.world, self._faults = world, world.faults(faults, times)
         self._resolver = world.built.resolver()
@@ -157,43 +161,28 @@ class WorldSuite:
         ]
         if not names:
             raise InvalidInput(f"world {self.world.name} has no start of split {split}; build it from more sessions")
+        expected = {"expect": list(self.world.success)} if self.world.success else {}
         return [
             Scenario(
                 id=f"{self.world.name}-{names[number % len(names)]}-{seed + number // len(names)}",
                 environment=self.name, kind="world",
-                data={"start": names[number % len(names)], "seed": seed + number // len(names)},
+                data={"start": names[number % len(names)], "seed": seed + number // len(names), **expected},
             )
             for number in range(count)
         ]  # fmt: skip
 
-    def environment(self, scenario: Scenario) -> WorldEnvironment:
-        """A fresh episode."""
+    def environment(self, scenario: Scenario) -> WorldEnvironment | TextWorldEnvironment:
+        """A fresh episode: of tool calls, or of words where the world was built from such."""
         if scenario.environment != self.name:
             raise InvalidInput(f"scenario {scenario.id} belongs to {scenario.environment!r}, not to {self.name!r}")
-        return WorldEnvironment(
-            scenario, self._starts[scenario.data["start"]], self.world, self._resolver, self._faults
-        )
+        start = self._starts[scenario.data["start"]]
+        if self.world.text is not None:
+            return TextWorldEnvironment(scenario, start, self.world, self._resolver)
+        return WorldEnvironment(scenario, start, self.world, self._resolver, self._faults)
 
     def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
         """See the function of that name."""
         return verify(scenario, outcome)
-
-
-def verify(scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
-    """The scores of an episode, from its scenario and outcome alone.
-
-    `abstained` is 1 where the world did not know; there is no `success` then, nor where the scenario expects nothing.
-    A scenario's `expect` lists cells that must hold: `{path: [...], value: ...}`.
-    """
-    state: Any = outcome.state
-    unknown = state["abstained"] is not None
-    scores = [Score(name="abstained", value=float(unknown), reason=state["abstained"] or "")]
-    expected = scenario.data.get("expect")
-    if expected and not unknown:
-        wrong = [each for each in expected if read(state["document"], tuple(each["path"])) != each["value"]]
-        reason = "; ".join(f"{'/'.join(map(str, each['path']))} should be {each['value']!r}" for each in wrong)
-        scores.insert(0, Score(name="success", value=float(not wrong), reason=reason))
-    return tuple(scores)
 
 
 def world_suite(name: str, folder: Path | None = None) -> WorldSuite:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from journeyman.errors import InvalidInput
@@ -16,7 +16,7 @@ from journeyman.worlds.programs import read_programs
 from journeyman.worlds.sourcing import sourced
 from journeyman.worlds.state import drawn
 from journeyman.worlds.transitions import Traces, Transition, from_trajectories
-from journeyman.worlds.world import Start, World, with_card
+from journeyman.worlds.world import Condition, Start, World, with_card
 
 _HELD_OUT = 4
 _LATEST = 6
@@ -39,12 +39,14 @@ def make_world(
     *,
     traces: Traces | None = None,
     source: str = "",
+    success: Sequence[Condition] = (),
     seed: int = 0,
 ) -> World:
     """A world with its card. `traces` are the trajectories' transitions, where they were already read.
 
     The world is built without the held-out sessions, so that its card is of exactly this world. `source` is the text of
-    hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that.
+    hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that. `success` is what
+    must hold in the end of an episode.
     """
     traces = traces or from_trajectories(trajectories)
     divided = divide(traces.transitions, seed)
@@ -64,7 +66,10 @@ def make_world(
         "changes with several possible causes": learned.unclear,
         "outside events": [f"{call}: {'/'.join(map(str, path))}" for call, path in learned.outside[:20]],
     }
-    world = World(name, built, _starts(chosen, learned.transitions), tuple(traces.tools.values()), source, notes=notes)
+    world = World(
+        name, built, _starts(chosen, learned.transitions), tuple(traces.tools.values()), source, notes=notes,
+        success=tuple(success),
+    )  # fmt: skip
     return with_card(world, measured(world, traces.transitions, divided, seed))
 
 
@@ -123,21 +128,36 @@ def measured(world: World, transitions: Sequence[Transition], divided: Divided, 
 
 
 def _starts(trajectories: Sequence[Trajectory], transitions: Sequence[Transition]) -> tuple[Start, ...]:
-    """Each session's opening words, the state it began in where that is known, and what its user said later."""
+    """Each beginning's opening words, the state it began in where that is known, and what its user said later.
+
+    Attempts at one scenario began in one state: what any of them was told of it is known to all.
+    """
     by_session: dict[str, list[Transition]] = {}
     for each in transitions:
         by_session.setdefault(each.session, []).append(each)
     found: dict[str, Start] = {}
     for trajectory in trajectories:
         calls = by_session.get(trajectory.session)
-        if calls is None or trajectory.session in found:
+        if calls is None:
+            continue
+        document: Any = min(calls, key=lambda each: each.order).before
+        if document is None:
+            continue
+        begun = trajectory.scenario_id or trajectory.session
+        if begun in found:
+            found[begun] = replace(found[begun], document=_joined(found[begun].document, document))
             continue
         first = next((n for n, said in enumerate(trajectory.messages) if said.role == "assistant"), 0)
         later: tuple[Message, ...] = tuple(said for said in trajectory.messages[first:] if said.role == "user")
-        document: Any = min(calls, key=lambda each: each.order).before
-        if document is not None:
-            found[trajectory.session] = Start(trajectory.session, trajectory.messages[:first], document, later)
+        found[begun] = Start(trajectory.session, trajectory.messages[:first], document, later)
     return tuple(found.values())
+
+
+def _joined(one: Any, other: Any) -> Any:
+    """Both documents' cells; the first one's where both have one."""
+    if not isinstance(one, Mapping) or not isinstance(other, Mapping):
+        return one
+    return {**other, **{key: _joined(value, other[key]) if key in other else value for key, value in one.items()}}
 
 
 def _values(calls: Sequence[Transition]) -> set[tuple[str, str, str]]:

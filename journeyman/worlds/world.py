@@ -22,12 +22,15 @@ from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.programs import read_programs
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape
+from journeyman.worlds.texts.form import TextForm
 from journeyman.worlds.transitions import Transition
 
 FORMAT = 1
 _FILE = "world.json.zst"
 _CONSENT = "trusted-programs"
 _MOST_BYTES = 1 << 30
+Condition = Mapping[str, Any]
+"""What must hold in the end of an episode: see `verdict.verify`."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,8 @@ class World:
     """Everything of a simulated system, by its name.
 
     `source` is the text of its hand-written twins; `trusted` whether somebody agreed that it may run. `notes` say what
-    the traces held and what was left out of them.
+    the traces held and what was left out of them. `text` is how a system of words speaks; None for one of tool calls.
+    `success` is what must hold in the end of each episode, where whoever built the world said it.
     """
 
     name: str
@@ -56,6 +60,8 @@ class World:
     trusted: bool = True
     card: FidelityCard | None = None
     notes: Mapping[str, Any] = field(default_factory=dict)
+    text: TextForm | None = None
+    success: tuple[Condition, ...] = ()
 
     @property
     def content(self) -> str:
@@ -110,6 +116,8 @@ class World:
                 for start in self.starts
             ],
             **_packed(built.memory),
+            **({"text": self.text.wire()} if self.text is not None else {}),
+            **({"success": [dict(each) for each in self.success]} if self.success else {}),
         }
 
 
@@ -178,7 +186,9 @@ def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:
     )  # fmt: skip
     card = FidelityCard.model_validate(wire["card"]) if wire["card"] else None
     tools = tuple(Tool.model_validate(tool) for tool in wire["tools"])
-    return World(name, built, starts, tools, wire["source"], trusted, card, wire["notes"])
+    text = TextForm.read(wire["text"]) if "text" in wire else None
+    success = tuple(wire.get("success", ()))
+    return World(name, built, starts, tools, wire["source"], trusted, card, wire["notes"], text, success)
 
 
 def _tuples(fields: Mapping[str, Any], name: str) -> dict[str, Any]:

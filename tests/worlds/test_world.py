@@ -12,11 +12,12 @@ from journeyman.errors import InvalidInput, NotFound, ProgramFailed, Refused
 from journeyman.records import Message, Scenario, Trajectory
 from journeyman.records.message import assistant, call, tool_result, user
 from journeyman.worlds.card import FidelityCard
-from journeyman.worlds.environment import WorldEnvironment, WorldSuite, verify
+from journeyman.worlds.environment import WorldEnvironment, WorldSuite
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.making import make_world
 from journeyman.worlds.programs import Program
 from journeyman.worlds.transitions import Traces
+from journeyman.worlds.verdict import verify
 from journeyman.worlds.world import World, load_world, trust, with_card
 from tests.worlds import shop
 
@@ -124,7 +125,9 @@ async def test_the_score_follows_from_what_the_scenario_expects_of_the_state():
         for value in (before + 2, before)
     )
     outcome = environment.outcome()
-    assert {score.name: score.value for score in verify(good, outcome)} == {"success": 1.0, "abstained": 0.0}
+    assert {score.name: score.value for score in verify(good, outcome)} == {
+        "success": 1.0, "reward": 1.0, "abstained": 0.0,
+    }  # fmt: skip
     assert verify(bad, outcome)[0].value == 0.0
     assert str(before) in verify(bad, outcome)[0].reason
 

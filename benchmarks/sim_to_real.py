@@ -1,0 +1,60 @@
+"""Does what an agent does, and learns, in a world hold in the real system? F7, F9, F10 and F13 of the fidelity card.
+
+    python benchmarks/sim_to_real.py                    scripted policies in worlds and in the real systems: minutes
+    python benchmarks/sim_to_real.py --only training    a model trained in the world alone, and in the real game: hours
+    python benchmarks/sim_to_real.py --quick            a first look, not kept
+
+Needs the extra `environments` (TextWorldExpress, and Java). Rows of parts that are left out stay as they were measured.
+"""
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from record import RESULTS, Row, write_results
+from sim_to_real_parts import drawing, scripted, training
+
+SEED = 0
+
+
+def main(
+    only: Annotated[str | None, typer.Option(help=f"One of {', '.join((*scripted.PARTS, 'training'))}.")] = None,
+    seeds: Annotated[int, typer.Option(help="Runs of training, of both arms.")] = 2,
+    threads: Annotated[int, typer.Option(help="Of each run.")] = 2,
+    homes: Annotated[Path, typer.Option(help="Where runs are kept; what is finished there is not run again.")] = Path(
+        "sim-to-real-homes"
+    ),
+    quick: Annotated[bool, typer.Option(help="Few attempts; results go to sim_to_real.quick.json.")] = False,
+) -> None:
+    """Measure, print and keep."""
+    parts = [*scripted.PARTS, "training"]
+    if only is not None and only not in parts:
+        raise typer.BadParameter(f"there is no {only}; there are: {', '.join(parts)}")
+    for part in scripted.PARTS if only is None else [only]:
+        if part != "training":
+            _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
+            continue
+        for seed in range(seeds):
+            for arm in training.SUITES:
+                training.run(arm, seed, homes.resolve(), threads)
+            _write("training", training.rows(homes.resolve(), seed + 1, threads), quick)
+
+
+def _write(prefix: str, rows: list[Row], quick: bool) -> None:
+    """Keep the rows of other parts, and draw what there is."""
+    others = [] if quick else [each for each in kept() if not each["what"].startswith(prefix)]
+    write_results("sim_to_real", [*others, *rows], SEED, quick=quick)
+    if not quick:
+        drawing.draw(kept(), RESULTS)
+
+
+def kept() -> list[Row]:
+    """The rows that are there already."""
+    path = RESULTS / "sim_to_real.json"
+    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return found
+
+
+if __name__ == "__main__":
+    typer.run(main)

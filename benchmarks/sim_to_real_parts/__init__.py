@@ -1,0 +1,1 @@
+"""Parts of benchmarks/sim_to_real.py."""

@@ -37,7 +37,7 @@ def _env() -> None:
 @app.command("check")
 def check_command(
     name: SuiteName,
-    count: Annotated[int, typer.Option(min=2, help="Scenarios that four reference players attempt.")] = 20,
+    count: Annotated[int, typer.Option(min=2, help="Scenarios that six reference players attempt.")] = 20,
     closely: Annotated[int, typer.Option(min=1, help="Of these, played again, forked and made wrong.")] = CLOSELY,
     split: Annotated[str, typer.Option(help="train or held-out.")] = "train",
     seed: Annotated[int, typer.Option(help="Which scenarios, and how the random player plays.")] = 0,
@@ -45,9 +45,9 @@ def check_command(
 ) -> None:
     """Say whether an environment may be trained in; exit code 1 when it may not.
 
-    Gold must win everything, doing nothing and spam nothing; the same seed must go the same byte for byte, in a fresh
-    process too; forks share nothing and nothing stays after a reset; wrong ends are refused, other right paths
-    accepted. What was found is kept in the home folder, where `train rl` reads it.
+    Gold must win everything; doing nothing, spam, praise and forged results nothing; the same seed must go the same
+    byte for byte, in a fresh process too; forks share nothing and nothing stays after a reset; wrong ends are refused,
+    other right paths accepted. What was found is kept in the home folder, where `train rl` reads it.
     """
     settings = Settings()
     suite = load_suite(name)

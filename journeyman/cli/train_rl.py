@@ -25,6 +25,7 @@ from journeyman.cli.train import (
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
 from journeyman.environments.admission import standing_of
+from journeyman.environments.counterparts import counterparts_of
 from journeyman.environments.suites import load_suite
 from journeyman.errors import InvalidInput
 from journeyman.records import Run
@@ -74,6 +75,7 @@ def train_rl(
         if resume is None:
             run = create_rl_run(settings, store, _config(given), unchecked=unchecked)
             _tell_standing(settings, given["suite"])
+            _tell_audit(rl_config_of(run))
         else:
             refuse_beside_resume(given if threads is None else given | {"threads": threads})
             run = find_run(store, resume)
@@ -88,6 +90,14 @@ def _tell_standing(settings: Settings, name: str) -> None:
     standing = standing_of(settings.home, load_suite(name), name)
     if standing.state != "admitted":
         typer.echo(f"  look  {standing.said}", err=True)
+
+
+def _tell_audit(config: RLConfig) -> None:
+    """A line where wins were to be replayed in the real system, and cannot be."""
+    if config.anchor is not None and config.audited and counterparts_of(load_suite(config.anchor)) is None:
+        typer.echo(
+            f"  look  {config.anchor} has no `counterpart(scenario)`, so no win is replayed there", err=True
+        )  # fmt: skip
 
 
 _TELLING = 0.99
@@ -192,6 +202,15 @@ def line_of(report: "RLStepReport") -> str:
         parts.append(f"sampler gap {values['sampler gap']:.1e}")
         if values["effective samples"] < _TELLING:
             parts.append(f"effective samples {values['effective samples']:.0%}")
+    if "anchor reward" in values:
+        parts.append(f"anchor {values['anchor reward']:.2f}")
+    if "gap" in values:
+        bounds = f" [{values['gap low']:+.2f}, {values['gap high']:+.2f}]" if "gap low" in values else ""
+        parts.append(f"gap {values['gap']:+.2f}{bounds}")
+    if values.get("audited"):
+        parts.append(f"{values['held']:.0f} of {values['audited']:.0f} wins replay")
+    if "forged delimiters" in values:
+        parts.append(f"{values['forged delimiters']:.0f} forged delimiters stripped")
     parts.append(" ".join(f"{name} {seconds:.0f}s" for name, seconds in report.phases.items() if seconds >= 0.5))
     if report.held_out is not None:
         held = report.held_out

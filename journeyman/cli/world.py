@@ -1,7 +1,8 @@
 """`journeyman world`: build a simulated system from captured calls, and see how true it is."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -19,6 +20,7 @@ from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Exchange, Filter, Trajectory, WireExchange
 from journeyman.store.store import Store
 from journeyman.worlds.card import SPLITS, FidelityCard
+from journeyman.worlds.ensemble import forget_members, member_names, save_members
 from journeyman.worlds.making import make_world
 from journeyman.worlds.programs import isolation
 from journeyman.worlds.texts.episodes import read_episodes
@@ -49,14 +51,24 @@ def build_command(
     words: Annotated[
         bool, typer.Option("--words", help="Read replies as actions in words, and what follows as their answers.")
     ] = False,
+    members: Annotated[
+        int, typer.Option(min=1, help="Build so many, each without other sessions: an ensemble to train in.")
+    ] = 1,
 ) -> None:
-    """Build a world from the captured calls that match, and measure it on sessions held out."""
+    """Build a world from the captured calls that match, and measure it on sessions held out.
+
+    Several are called NAME-1, NAME-2 ..., and NAME stands for all of them: what trains in it draws one for each group.
+    """
     settings = Settings()
     conditions = tuple(map(_condition, success or ()))
     if attempts is not None:
         if where or twins is not None:
             raise InvalidInput("--attempts takes stored attempts, and --where and --twins speak of captured calls")
-        _keep(settings, _of_attempts(settings, name, attempts, conditions, seed, words))
+        stored = _attempts(settings, attempts)
+        make = partial(make_text_world, episodes=read_episodes(stored)) if words else partial(
+            make_world, trajectories=stored
+        )  # fmt: skip
+        _build(settings, name, members, seed, partial(make, success=conditions))
         return
     asked = Filter.parse(where)
     source = twins.read_text(encoding="utf-8") if twins is not None else ""
@@ -68,19 +80,19 @@ def build_command(
     cleaned = [redactor.wire(wire).exchange() for wire in map(WireExchange.of, exchanges)]
     trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
     if words:
-        _keep(settings, make_text_world(name, read_episodes(trajectories, redactor), success=conditions, seed=seed))
+        episodes = read_episodes(trajectories, redactor)
+        _build(settings, name, members, seed, partial(make_text_world, episodes=episodes, success=conditions))
         return
     traces = from_exchanges(cleaned, redactor)
     traces.redacted = redactor.counts
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"
         raise InvalidInput(f"{len(exchanges)} calls hold no tool call with its result ({told}); nothing was built")
-    folder = settings.home / "worlds"
-    world = make_world(name, trajectories, traces=traces, source=source, success=conditions, seed=seed)
-    world.save(folder)
+    _build(settings, name, members, seed, partial(
+        make_world, trajectories=trajectories, traces=traces, source=source, success=conditions
+    ))  # fmt: skip
     if source:
-        trust(source, folder)
-    _print(world)
+        trust(source, settings.home / "worlds")
 
 
 @app.command("show")
@@ -89,39 +101,46 @@ def show_command(
     programs: Annotated[bool, typer.Option("--programs", help="Print its hand-written twins.")] = False,
 ) -> None:
     """Show a world: its tools and what answers for them, its faults and bugs, its fidelity card."""
-    world = load_world(name, Settings().home / "worlds")
-    if programs:
-        typer.echo(world.source or "it has no hand-written twins")
-        return
-    _print(world)
+    folder = Settings().home / "worlds"
+    for world in [load_world(each, folder) for each in member_names(name, folder)]:
+        if programs:
+            typer.echo(world.source or "it has no hand-written twins")
+        else:
+            _print(world)
 
 
 @app.command("trust")
 def trust_command(name: Annotated[str, _NAME]) -> None:
     """Agree that the hand-written twins of a world that came from elsewhere may run on this machine."""
     folder = Settings().home / "worlds"
-    world = load_world(name, folder)
+    # Members of an ensemble are built with the same hand-written twins.
+    world = load_world(member_names(name, folder)[0], folder)
     if not world.source:
         raise NotFound("hand-written twin", name, [], "This world runs no code")
     typer.echo(f"trusted: {trust(world.source, folder)}, run in {isolation()}")
 
 
-def _keep(settings: Settings, world: World) -> None:
-    world.save(settings.home / "worlds")
-    _print(world)
+def _build(settings: Settings, name: str, members: int, seed: int, make: Callable[..., World]) -> None:
+    """Build, keep and print a world of that name, or the members of an ensemble, each under another seed."""
+    folder = settings.home / "worlds"
+    names = (name,) if members == 1 else tuple(f"{name}-{number}" for number in range(1, members + 1))
+    for number, each in enumerate(names):
+        world = make(each, seed=seed + number)
+        world.save(folder)
+        _print(world)
+    if members > 1:
+        save_members(name, names, folder)
+    else:
+        forget_members(name, folder)
 
 
-def _of_attempts(
-    settings: Settings, name: str, suite: str, success: tuple[Condition, ...], seed: int, words: bool
-) -> World:
-    """A world of the attempts at a suite that were stored: their last answers are known, too."""
+def _attempts(settings: Settings, suite: str) -> list[Trajectory]:
+    """The attempts at a suite that were stored: their last answers are known, too."""
     with open_captured(settings) as store:
         stored = [each for each in _stored(store) if each.scenario is not None and each.scenario.environment == suite]
     if not stored:
         raise InvalidInput(f"no attempt at {suite} is stored with its scenario; nothing was built")
-    if words:
-        return make_text_world(name, read_episodes(stored), success=success, seed=seed)
-    return make_world(name, stored, success=success, seed=seed)
+    return stored
 
 
 def _stored(store: Store) -> Iterator[Trajectory]:

@@ -12,6 +12,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass, field
 
 from journeyman.engines.engine import Engine, Reply
+from journeyman.environments.delimiters import delimiters_of, without_delimiters
 from journeyman.environments.environment import Environment, Observation
 from journeyman.environments.limits import RolloutLimits
 from journeyman.environments.verifying import outcome_of
@@ -67,7 +68,8 @@ class Player:
 class Episode:
     """What an attempt came to so far; it survives an error.
 
-    With a `seed`, every call of it is sampled under one of its own that follows from it.
+    With a `seed`, every call of it is sampled under one of its own that follows from it. `messages` are the
+    conversation as the engine goes on with it, `shown` what the environment was given in place of some of them.
     """
 
     scenario: Scenario
@@ -80,6 +82,8 @@ class Episode:
     outcome: Outcome | None = None
     replies: list[Reply] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    shown: dict[int, Message] = field(default_factory=dict)
+    stripped: int = 0
     _began: float = field(default_factory=time.monotonic)
 
     async def play(self, environment: Environment, opening: Observation | None = None) -> Trajectory:
@@ -99,7 +103,8 @@ class Episode:
                     reply = await self._reply(sampling)
                     self.messages.append(reply.message)
                     self.replies.append(reply)
-                    observation = await self.reaction(environment.step(reply.message), "a step")
+                    said = self._as_shown(environment, reply.message)
+                    observation = await self.reaction(environment.step(said), "a step")
                     self._see(observation)
             async with self.catching():
                 self.scores = self._sound(environment.score())
@@ -147,7 +152,8 @@ class Episode:
             scenario_id=self.scenario.id,
             model=self.player.model,
             session=self.session,
-            messages=tuple(self.messages),
+            messages=tuple(self.shown.get(at, message) for at, message in enumerate(self.messages)),
+            stripped=self.stripped,
             tools=self.tools,
             scores=self.scores,
             outcome=self.outcome,
@@ -160,6 +166,14 @@ class Episode:
             finish_reasons=tuple(choice.finish_reason for choice in choices),
             error="; ".join(self.errors) or None,
         )
+
+    def _as_shown(self, environment: Environment, said: Message) -> Message:
+        """The reply that was just appended, without what only an environment may write."""
+        found = without_delimiters(said, delimiters_of(environment))
+        if found.pieces:
+            self.shown[len(self.messages) - 1] = found.message
+            self.stripped += found.pieces
+        return found.message
 
     def _see(self, observation: Observation) -> None:
         self.messages += observation.messages

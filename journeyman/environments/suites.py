@@ -5,6 +5,7 @@ import os
 import sys
 from typing import Any, cast
 
+from journeyman.environments.ensemble import EnsembleSuite
 from journeyman.environments.environment import Suite
 from journeyman.errors import InvalidInput, NotFound
 
@@ -28,8 +29,11 @@ def load_suite(name: str) -> Suite:
     """The suite called `name`: one of our own, a package's (`bfcl/base`), or `module:attribute`, a suite or a class
     that makes one.
 
-    NotFound for an unknown name, InvalidInput for what cannot be imported or is no suite.
+    Several names with commas between them are an ensemble: each scenario is drawn from one of them. NotFound for an
+    unknown name, InvalidInput for what cannot be imported or is no suite.
     """
+    if "," in name:
+        return EnsembleSuite([load_suite(each.strip()) for each in name.split(",")])
     address, (family, slash, task) = SUITES.get(name, name), name.partition("/")
     if slash and family in FAMILIES:
         suite = load_attribute(FAMILIES[family], "environment", name, own=False)(task)

@@ -49,6 +49,14 @@ class RLConfig(PolicyConfig):
     """The environment's score that the reward is held against, for the watch; never trained on."""
     watch: str | None = None
     """A judge that never trains, `module:attribute`, which the reward is held against."""
+    canaries: int = Field(8, ge=0)
+    """Scenarios at which who does nothing of use is tried before the first update, and fewer later; 0 leaves it out."""
+    anchor: str | None = None
+    """The suite of the real system, where the suite that is trained in is a simulation of it."""
+    anchor_share: float = Field(0.1, ge=0, lt=1)
+    """Share of the groups that plays the anchor, which the reward is held against; 0 plays none there."""
+    audited: int = Field(4, ge=0)
+    """Most wins of a step that are replayed in the anchor, if it can say which of its scenarios they belong to."""
     engine: str = "local"
     """Where attempts are sampled: an engine of the run's own, or the URL of one that runs and takes adapters."""
     cluster: Literal["none", "ray"] = "none"
@@ -68,6 +76,10 @@ class RLConfig(PolicyConfig):
             )
         if self.shard:
             raise ValueError("reinforcement learning trains an adapter, which every process holds; leave out --shard")
+        if self.anchor is not None and self.anchor == self.suite:
+            raise ValueError("--anchor is the suite that is trained in: there is nothing to hold it against")
+        if self.anchor is not None and self.anchor_share and self.scenarios < 2:
+            raise ValueError("a step of one scenario has none to spare for --anchor; raise --scenarios")
         if self.algorithm.compares_groups and self.attempts < 2:
             raise ValueError(
                 f"the estimator {self.algorithm.estimator} compares attempts at one scenario, and there is one: raise "

@@ -42,7 +42,9 @@ class Trajectory(Record):
 
     `latencies` are seconds, one per model call; `turns` counts model calls. `tokens` are what the engine saw and
     sampled, one per model call, or none at all where it did not tell. `outcome` is what the scores of the environment
-    follow from, where it can say so, and `scenario` is kept beside it, so that they can be given again.
+    follow from, where it can say so, and `scenario` is kept beside it, so that they can be given again. `stripped` is
+    how many forged turns and results of tools were taken out of the agent's text before the environment read it;
+    `messages` are without them. `tags` say what the attempt was made for.
     """
 
     scenario_id: str
@@ -60,6 +62,8 @@ class Trajectory(Record):
     tokens: tuple[Tokens, ...] = ()
     finish_reasons: tuple[str | None, ...] = ()
     error: str | None = None
+    stripped: int = 0
+    tags: dict[str, str] = Field(default_factory=dict)
 
     @property
     def turns(self) -> int:

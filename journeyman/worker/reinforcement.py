@@ -16,6 +16,7 @@ from journeyman.engines.models import find_model
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
 from journeyman.environments.admission import standing_of
+from journeyman.environments.environment import Suite
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.suites import load_attribute, load_suite
 from journeyman.errors import InvalidInput, Refused
@@ -63,6 +64,8 @@ def plan_rl_run(settings: Settings, store: Store, config: RLConfig, *, unchecked
             f"{standing.said}, and nothing was started; put it right and check it again, or train in it all the same "
             "with --unchecked"
         )
+    if config.anchor is not None:
+        _check_anchor(suite, load_suite(config.anchor))
     load_reward(config.reward)
     if config.watch is not None:
         load_reward(config.watch)
@@ -70,6 +73,15 @@ def plan_rl_run(settings: Settings, store: Store, config: RLConfig, *, unchecked
     if config.cluster == "ray":
         require_ray()
     return plan(settings, store, config, "rl", suite.name)
+
+
+def _check_anchor(suite: Suite, anchor: Suite) -> None:
+    names = {suite.name, *(member.name for member in getattr(suite, "members", ()))}
+    if anchor.name in names:
+        raise InvalidInput(
+            f"the anchor is called {anchor.name}, as what is trained in: nobody could tell their attempts apart. Name "
+            "the real system's suite, or give one of them another name. Nothing was started"
+        )
 
 
 def rl_config_of(run: Run) -> RLConfig:
@@ -155,6 +167,7 @@ def _task(settings: Settings, run: Run, config: RLConfig, engine: HeldEngine) ->
         load_suite(config.suite), reward(config.reward), engine, settings.home / "adapters" / "steps" / run.id,
         None if config.watch is None else reward(config.watch), label=f"{config.name}-{run.id[-8:]}",
         roll_out=roll_out_on_ray if spread else roll_out_groups,
+        anchor=None if config.anchor is None else load_suite(config.anchor),
     )  # fmt: skip
 
 

@@ -9,10 +9,12 @@ from typing import Any, Literal
 
 from journeyman.config import default_home
 from journeyman.environments.determinism import Draws, VirtualClock
+from journeyman.environments.ensemble import EnsembleSuite
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Outcome, Scenario, Score, ToolCall
 from journeyman.records.message import tool_result
+from journeyman.worlds.ensemble import member_names
 from journeyman.worlds.faults import Fault, Faults, Mode
 from journeyman.worlds.resolver import Answer, Resolver
 from journeyman.worlds.state import Source, State, drawn
@@ -185,9 +187,12 @@ class WorldSuite:
         return verify(scenario, outcome)
 
 
-def world_suite(name: str, folder: Path | None = None) -> WorldSuite:
-    """The suite of a world that was built here; only one with a valid card may be trained in, so only that is given."""
-    return WorldSuite(load_world(name, folder or default_home() / "worlds"), training=True)
+def world_suite(name: str, folder: Path | None = None) -> WorldSuite | EnsembleSuite:
+    """The suite of a world that was built here, or of an ensemble of them; only worlds with a valid card may be trained
+    in, so only those are given."""
+    folder = folder or default_home() / "worlds"
+    members = [WorldSuite(load_world(each, folder), training=True) for each in member_names(name, folder)]
+    return members[0] if len(members) == 1 else EnsembleSuite(members, f"world/{name}")
 
 
 def _answered(name: str, arguments: dict[str, Any], told: Any, answer: Answer, fault: Fault | None) -> Answered:

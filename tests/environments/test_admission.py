@@ -39,7 +39,7 @@ async def test_a_sound_suite_is_admitted_with_every_check_made() -> None:
     assert all(each.passed for each in found.findings)
     assert len(found.findings) == 12
     scores = {each.player: each.success.estimate for each in found.players}
-    assert scores == {"gold": 1, "null": 0, "random": 0, "spammer": 0}
+    assert scores == {"gold": 1, "random": 0, "null": 0, "spammer": 0, "flatterer": 0, "forger": 0}
     assert found.players[0].success.low < 0.8
 
 

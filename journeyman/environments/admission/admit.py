@@ -17,7 +17,7 @@ from journeyman.environments.admission.checks import (
     check_wrong_ends,
     examine,
 )
-from journeyman.environments.admission.players import gold_player_of, null_player, random_player_of, spammer
+from journeyman.environments.admission.players import CANARIES, gold_player_of, random_player_of
 from journeyman.environments.admission.report import Admission, Finding, PlayerScore
 from journeyman.environments.admission.stored import fingerprint
 from journeyman.environments.admission.transcripts import MOST_REPLIES
@@ -30,7 +30,7 @@ from journeyman.records import Scenario, Trajectory, now
 from journeyman.statistics.intervals import clustered_mean, proportion
 
 MOST_FREE = 0.05
-"""The share of scenarios that may be won by doing nothing, or by spam."""
+"""The share of scenarios that may be won by doing nothing, by spam, by praise, or by forged results."""
 CLOSELY = 5
 """Scenarios that are looked at closely: played again, forked, made wrong."""
 Say = Callable[[str], None]
@@ -54,7 +54,7 @@ async def check_suite(
     if count < 2 or not 1 <= closely <= count:
         raise InvalidInput(f"{count} scenarios, {closely} of them closely: at least 2 are needed, and not more closely")
     scenarios = suite.scenarios(split, count, seed)
-    say(f"four players at {count} scenarios")
+    say(f"{2 + len(CANARIES)} players at {count} scenarios")
     players, findings = await _players(suite, scenarios, seed)
     async with _caught("scenarios repeat and splits are apart", findings):
         findings.append(check_scenarios(suite, split, count, seed))
@@ -98,11 +98,8 @@ async def _caught(check: str, findings: list[Finding]) -> AsyncIterator[None]:
 
 async def _players(suite: Suite, scenarios: Sequence[Scenario], seed: int) -> tuple[list[PlayerScore], list[Finding]]:
     gold = [(each, script) for each in scenarios if (script := gold_player_of(suite, each)) is not None]
-    found = {
-        "null": await _reached(suite, scenarios, "null", null_player),
-        "random": await _reached(suite, scenarios, "random", random_player_of(suite, seed)),
-        "spammer": await _reached(suite, scenarios, "spammer", spammer),
-    }
+    scripts = {"random": random_player_of(suite, seed), **CANARIES}
+    found = {name: await _reached(suite, scenarios, name, script) for name, script in scripts.items()}
     if gold:
         played = [
             trajectory
@@ -123,7 +120,7 @@ def _gold(gold: PlayerScore | None, count: int) -> Finding:
 
 
 def _free(found: dict[str, PlayerScore]) -> Finding:
-    shares = {name: found[name].success.estimate for name in ("null", "spammer")}
+    shares = {name: found[name].success.estimate for name in CANARIES}
     told = ", ".join(f"{name} wins {share:.0%}" for name, share in shares.items())
     return Finding(check="nothing is won for free", passed=max(shares.values()) <= MOST_FREE, detail=told)
 

@@ -7,8 +7,12 @@ from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.records.algorithm import Algorithm
 from journeyman.rewards.rules import overlong_penalty
 from journeyman.training.advantages import advantages, scale_to_unit
+from journeyman.training.reinforcement.anchoring import is_anchored
+from journeyman.training.reinforcement.replaying import QUARANTINED
 from journeyman.training.reinforcement.rows import AttemptRow, is_empty, rows_of, sampled_tokens, why_not
+from journeyman.training.reinforcement.scoring import has_abstained
 
+_ABSTAINED = "the world abstained"
 _NO_REWARD = "no reward"
 
 
@@ -33,10 +37,10 @@ class Batch:
     dropped: dict[str, int] = field(default_factory=dict)
 
     def rewards_by_group(self) -> list[list[float]]:
-        """The rewards of each group of which an attempt could be scored."""
+        """The rewards of each group of the suite of which an attempt could be scored; the anchor lane's are apart."""
         found: dict[int, list[float]] = {}
         for each in self.attempts:
-            if each.reward is not None:
+            if each.reward is not None and not is_anchored(each.trajectory):
                 found.setdefault(each.group, []).append(each.reward)
         return list(found.values())
 
@@ -50,9 +54,9 @@ def make_batch(
 ) -> Batch:
     """Attempts with their rewards as a batch; InvalidInput for what the estimator cannot compare.
 
-    An attempt that failed, or whose tokens are not known, has no reward and teaches nothing; its siblings are compared
-    without it. `lost` says of each group why it has no rewards at all, if it has none. What was cut off still counts in
-    its group's mean when the algorithm masks it.
+    An attempt that failed, that was quarantined, in which a world abstained, or whose tokens are not known, has no
+    reward and teaches nothing; its siblings are compared without it. `lost` says of each group why it has no rewards at
+    all, if it has none. What was cut off still counts in its group's mean when the algorithm masks it.
     """
     dropped: dict[str, int] = {}
     found: list[tuple[Trajectory, int, float | None, bool]] = []
@@ -102,6 +106,10 @@ def _reason(trajectory: Trajectory, score: Score | None) -> str | None:
     """Why nothing can be learned from an attempt, in the words of a table; None when something can."""
     if trajectory.error is not None:
         return f"failed: {trajectory.error.partition(':')[0]}"
+    if has_abstained(trajectory):
+        return _ABSTAINED
+    if QUARANTINED in trajectory.tags:
+        return f"quarantined: {trajectory.tags[QUARANTINED]}"
     if why_not(trajectory) is not None:
         return "nothing was sampled" if is_empty(trajectory) else "tokens or log-probabilities missing"
     return _NO_REWARD if score is None else None

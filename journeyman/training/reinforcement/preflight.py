@@ -33,6 +33,10 @@ class Preflight(NamedTuple):
         """Whether nothing forbids the run."""
         return all(finding.level != "stop" for finding in self.findings)
 
+    def beside(self, finding: Finding) -> "Preflight":
+        """These findings and another one."""
+        return self._replace(findings=(*self.findings, finding))
+
 
 def preflight(config: RLConfig, batch: Batch, context: int) -> Preflight:
     """Findings about a first batch of attempts, sampled under the weights that the run would begin with.

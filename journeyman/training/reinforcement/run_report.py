@@ -10,10 +10,20 @@ _COLUMNS = {
     "reward": "reward",
     "silent groups": "silent",
     "entropy": "entropy",
+    "anchor reward": "anchor",
+    "gap": "gap",
     "sampler gap": "sampler gap",
     "clipped": "clipped",
     "tokens of an attempt": "tokens",
 }
+_GUARDS = {
+    "audited": "wins replayed in the real system",
+    "held": "of these held there",
+    "replays that broke": "replays that broke, and count for nothing",
+    "quarantined": "attempts quarantined, because their win did not hold",
+    "forged delimiters": "turns or results of tools that the agent had forged, taken out of its text",
+}
+_CANARY = "canary "
 _SECONDS = "seconds: "
 _DROPPED = "dropped: "
 
@@ -61,6 +71,8 @@ class RLReport(Frozen):
                     for each in steps
                 ],
             ),
+            "## Guards against exploitation",
+            _guards(self.curve),
             "## Where the time went",
             _sums(steps, _SECONDS, "s"),
             "## Not learned from",
@@ -77,6 +89,21 @@ class RLReport(Frozen):
 def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     lines = [heads, ["---:"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _guards(curve: Sequence[dict[str, float]]) -> str:
+    """What the guards counted, over all steps; a guard that was not there is not listed."""
+    lines = [
+        f"- {words}: {sum(each.get(name, 0.0) for each in curve):,.0f}"
+        for name, words in _GUARDS.items() if any(name in each for each in curve)
+    ]  # fmt: skip
+    players = dict.fromkeys(
+        name.removeprefix(_CANARY).partition(":")[0] for each in curve for name in each if name.startswith(_CANARY)
+    )
+    for player in players:
+        won, played = (sum(each.get(f"{_CANARY}{player}: {what}", 0.0) for each in curve) for what in ("won", "played"))
+        lines.append(f"- canary {player}: won {won:.0f} of {played:.0f}")
+    return "\n".join(lines) or "None was asked for, and nothing was forged."
 
 
 def _sums(steps: Sequence[dict[str, float]], prefix: str, unit: str) -> str:

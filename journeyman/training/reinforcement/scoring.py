@@ -1,4 +1,4 @@
-"""Rewards for the groups of a step: who failed is not asked about, and a group without a verdict is lost by name."""
+"""Rewards for the groups of a step: who failed or was cut off is not asked about, a group without a verdict is lost."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from journeyman.environments.waiting import bounded
 from journeyman.errors import Refused, UpstreamFailed
-from journeyman.records import Score, TrajectoryGroup
+from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.rewards.reward import Reward, Scores, score_by_part
 
 AT_ONCE = 8
@@ -15,10 +15,19 @@ LONGEST_VERDICT = 3600.0
 """Seconds for the scores of a group: longer than a judge's tries take, each of which is bounded by itself."""
 
 
+Rewards = Sequence[Score | None]
+"""Of one group, in the order of its attempts."""
+
+
+def has_abstained(attempt: Trajectory) -> bool:
+    """Whether a world ended the attempt because it did not know what the real system would have said."""
+    return attempt.score("abstained") == 1
+
+
 class Scored(NamedTuple):
     """By group: the rewards of its attempts, those of each part of the reward, and why it was lost, if it was."""
 
-    rewards: list[Sequence[Score | None]]
+    rewards: list[Rewards]
     parts: list[Mapping[str, Scores]]
     lost: list[str | None]
 
@@ -60,10 +69,12 @@ async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Sco
 
 
 async def _by_part(reward: Reward, group: TrajectoryGroup) -> Mapping[str, Scores]:
-    alive = tuple(each for each in group.trajectories if each.error is None)
+    # A reward of one's own would pay for what a world cut off, and the policy would learn to be cut off.
+    asked = [each.error is None and not has_abstained(each) for each in group.trajectories]
+    alive = tuple(each for each, is_asked in zip(group.trajectories, asked, strict=True) if is_asked)
     if not alive:
         return {reward.name: [None] * len(group.trajectories)}
     found = await score_by_part(reward, group.model_copy(update={"trajectories": alive}))
     order = iter(range(len(alive)))
-    places = [None if each.error is not None else next(order) for each in group.trajectories]
+    places = [next(order) if is_asked else None for is_asked in asked]
     return {name: [None if place is None else given[place] for place in places] for name, given in found.items()}

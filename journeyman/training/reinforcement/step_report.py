@@ -1,6 +1,8 @@
 """What a step of reinforcement learning came to, as a live line shows it and a run's curves keep it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from journeyman.records import Interval
 from journeyman.statistics.intervals import clustered_mean
@@ -56,15 +58,22 @@ def report_step(
     staleness: int,
     held_out: HeldOut | None,
     alarms: tuple[str, ...] = (),
+    guarded: Mapping[str, float] = MappingProxyType({}),
     *,
     compares: bool = True,
 ) -> RLStepReport:
-    """The report of the step that was just made; rewards are averaged by group, whose attempts are alike."""
+    """The report of the step that was just made; rewards are averaged by group, whose attempts are alike.
+
+    `guarded` is what the guards against exploitation count; the anchor lane's reward is among it, and not in `reward`.
+    """
     rewards = batch.rewards_by_group()
     mean = clustered_mean(rewards) if rewards else Interval(estimate=0.0, low=0.0, high=0.0)
     lengths = sorted(sampled_tokens(each.trajectory) for each in batch.attempts if each.rows)
     seconds = sum(phases.values())
     values = {"staleness": float(staleness)}
+    values |= guarded
+    if stripped := sum(each.trajectory.stripped for each in batch.attempts):
+        values["forged delimiters"] = float(stripped)
     if lengths:
         values |= {"tokens of an attempt": sum(lengths) / len(lengths), "longest attempt": float(lengths[-1])}
     if outcome is not None:

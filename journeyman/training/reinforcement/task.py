@@ -31,6 +31,8 @@ class Task:
     label: str = "policy"
     """What the engine calls the weights, before the step's number: no two runs may share it."""
     roll_out: RollOut = roll_out_groups
+    anchor: Suite | None = None
+    """The real system, of which the suite is a simulation: what that pays is held against it."""
 
     async def play(
         self,
@@ -43,14 +45,16 @@ class Task:
         temperature: float = 1.0,
         tags: Mapping[str, str],
         progress: RolloutProgress | None = None,
+        suite: Suite | None = None,
     ) -> list[TrajectoryGroup]:
-        """`attempts` at each scenario under the weights called `model`, within the bounds of the config."""
+        """`attempts` at each scenario under the weights called `model`, within the bounds of the config; the scenarios
+        are the task's suite's, or those of another one."""
         limits = RolloutLimits(
             max_calls=config.max_calls, seconds_per_call=config.seconds_per_call,
             seconds_per_step=config.seconds_per_step, seconds_per_episode=config.seconds_per_episode,
         )  # fmt: skip
         return await self.roll_out(
-            self.suite, scenarios, self.engine, model,
+            self.suite if suite is None else suite, scenarios, self.engine, model,
             Sampling(temperature=temperature, max_tokens=config.new_tokens), attempts=attempts, limits=limits,
             seed=seed, concurrency=config.concurrency, tags=tags, progress=progress,
         )  # fmt: skip

@@ -4,11 +4,13 @@ import asyncio
 import contextlib
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
+from journeyman.environments.environment import Suite
 from journeyman.environments.waiting import RolloutProgress, beating
 from journeyman.errors import InvalidInput, NotFound, UpstreamFailed
 from journeyman.records import Score, Trajectory, TrajectoryGroup
@@ -16,11 +18,13 @@ from journeyman.records.reinforcement import RLConfig
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rendering.contract import require_contract
 from journeyman.training.checkpoints import Progress, writing_folder
+from journeyman.training.reinforcement.anchoring import ANCHOR, LANE, SUITE
 from journeyman.training.reinforcement.drawn import Drawn
+from journeyman.training.reinforcement.guards import Exploited, Guards
 from journeyman.training.reinforcement.held_out import HeldOut, measure
 from journeyman.training.reinforcement.learner import Learner, Tell
 from journeyman.training.reinforcement.policy_loss import equation
-from journeyman.training.reinforcement.preflight import Preflight, preflight
+from journeyman.training.reinforcement.preflight import Finding, Preflight, preflight
 from journeyman.training.reinforcement.scoring import Scored, score_groups
 from journeyman.training.reinforcement.step_report import RLStepReport, report_step
 from journeyman.training.reinforcement.task import Task
@@ -83,6 +87,7 @@ class ReinforcementTrainer:
         self._learner = Learner(config, model_folder, run_folder, start, tell)
         self.policy = self._learner.policy
         self._watching = Watching(run_folder, truth=config.truth, held_out=task.held_out)
+        self._guards = Guards(run_folder, config, task)
         self._loaded: list[int] = []
         self._ahead: asyncio.Task[_Sampled] | None = None
 
@@ -125,11 +130,18 @@ class ReinforcementTrainer:
         """What a first batch of attempts says of the run; nothing is learned and nothing kept."""
         await self._publish(0)
         sampled = await self._sample(0, 0)
-        batch = Drawn(sampled.groups, await self._scored(sampled.groups, "0")).batch(
+        batch = Drawn(sampled.groups, await self._scored(sampled.groups)).batch(
             self.config.algorithm, self.config.new_tokens
         )
         context = getattr(self.policy.network.config.get_text_config(), "max_position_embeddings", 2**31)
-        return preflight(self.config, batch, context)
+        return preflight(self.config, batch, context).beside(await self._canaries())
+
+    async def _canaries(self) -> Finding:
+        try:
+            await self._guards.check_canaries(1)
+        except Exploited as found:
+            return Finding("stop", str(found))
+        return Finding("fine", self._guards.said())
 
     async def release(self) -> None:
         """Unload what the engine still holds of this run; one that is gone holds nothing."""
@@ -147,11 +159,16 @@ class ReinforcementTrainer:
         phases = _Phases()
         with phases.timing("hand over"):
             await self._publish(number)
+        if number == 0 or self._is_due():
+            with phases.timing("canaries"):
+                await self._guards.check_canaries(number + 1)
         with phases.timing("sample"):
             sampled = await self._sampled(number)
         with phases.timing("reward"):
-            scored = await self._scored(sampled.groups, f"{number}")
+            scored = await self._scored(sampled.groups)
         drawn = await self._drawn(sampled, scored, number, phases)
+        with phases.timing("audit"):
+            drawn = await self._audited(drawn, number + 1)
         with phases.timing("watch"):
             alarms = await self._watched(number + 1, *drawn.seen)
         batch = drawn.batch(self.config.algorithm, self.config.new_tokens)
@@ -171,6 +188,7 @@ class ReinforcementTrainer:
             number - sampled.weights,
             evaluated,
             alarms,
+            self._guards.curves(number + 1),
             compares=self.config.algorithm.compares_groups,
         )
 
@@ -201,24 +219,49 @@ class ReinforcementTrainer:
         config = self.config
         started = time.monotonic()
         seed = (config.seed * _MOST_STEPS + number) * _PARTS + part
-        scenarios = self.task.suite.scenarios("train", count or config.scenarios, seed)
-        progress = RolloutProgress()
-        async with beating(progress, self._beat, BEAT_SECONDS):
-            groups = await self.task.play(
-                config, scenarios, self._model(weights), config.attempts, seed,
-                tags={"stage": "training", "step": str(number)}, progress=progress,
-            )  # fmt: skip
-        return _Sampled(groups, weights, time.monotonic() - started)
+        anchored = 0 if part else self._guards.anchored(number)
+        tags, progress = {"stage": "training", "step": str(number)}, RolloutProgress()
 
-    async def _scored(self, groups: Sequence[TrajectoryGroup], named: str) -> Scored:
+        async def lane(suite: Suite, named: str, share: int) -> list[TrajectoryGroup]:
+            labels = tags | {LANE: named}
+            scenarios = suite.scenarios("train", share, seed)
+            groups = await self.task.play(
+                config, scenarios, self._model(weights), config.attempts, seed, tags=labels, progress=progress,
+                suite=suite,
+            )  # fmt: skip
+            return [_tagged(each, labels | {"environment": each.scenario.environment}) for each in groups]
+
+        lanes = [lane(self.task.suite, SUITE, (count or config.scenarios) - anchored)]
+        if self.task.anchor is not None and anchored:
+            lanes.append(lane(self.task.anchor, ANCHOR, anchored))
+        async with beating(progress, self._beat, BEAT_SECONDS):
+            groups = [each for found in await _together(lanes) for each in found]
+        named = f"{number}.{part}" if part else f"{number}"
+        return _Sampled(_with_ids(groups, named), weights, time.monotonic() - started)
+
+    async def _scored(self, groups: Sequence[TrajectoryGroup]) -> Scored:
         """Rewards for what can be rewarded; the attempts are kept, with their scores."""
         scored = await score_groups(self.task.reward, groups)
         self._keep([
-            _kept(each, score, f"{named}-{at}-{place}")
-            for at, (group, given) in enumerate(zip(groups, scored.rewards, strict=True))
-            for place, (each, score) in enumerate(zip(group.trajectories, given, strict=True))
+            _with_score(each, score)
+            for group, given in zip(groups, scored.rewards, strict=True)
+            for each, score in zip(group.trajectories, given, strict=True)
         ])  # fmt: skip
         return scored
+
+    async def _audited(self, drawn: Drawn, step: int) -> Drawn:
+        """The step's groups with wins that do not hold in the real system marked, and kept so; Exploited, before
+        anything is learned, where that or the anchor lane says that it is not the task that pays."""
+        rewards = drawn.scored.rewards
+        found = await self._guards.audit(step, drawn.groups, rewards)
+        looked_at = {each.attempt for each in found.verdicts if each.holds is not None}
+        self._keep([
+            _with_score(each, score)
+            for group, given in zip(found.groups, rewards, strict=True)
+            for each, score in zip(group.trajectories, given, strict=True) if each.id in looked_at
+        ])  # fmt: skip
+        self._guards.compare(step, *drawn.seen)
+        return replace(drawn, groups=found.groups)
 
     async def _watched(self, step: int, groups: Sequence[TrajectoryGroup], scored: Scored) -> tuple[str, ...]:
         """The watch's alarms; RewardHacked when it freezes the run, before anything is learned from this step."""
@@ -243,7 +286,7 @@ class ReinforcementTrainer:
             with phases.timing("sample"):
                 more = await self._sample(number, sampled.weights, part, missing)
             with phases.timing("reward"):
-                drawn = drawn.refilled(more.groups, await self._scored(more.groups, f"{number}.{part}"))
+                drawn = drawn.refilled(more.groups, await self._scored(more.groups))
         return drawn
 
     async def _publish(self, number: int) -> None:
@@ -269,7 +312,33 @@ class ReinforcementTrainer:
         return bool(every) and (step % every == 0 or step == self.config.steps)
 
 
-def _kept(trajectory: Trajectory, score: Score | None, id: str) -> Trajectory:
-    """An attempt as the store keeps it: known by its place in the run, with what it was rewarded."""
+async def _together(lanes: Sequence[Coroutine[Any, Any, list[TrajectoryGroup]]]) -> list[list[TrajectoryGroup]]:
+    """What each lane comes to; the first that fails ends the others and says why."""
+    try:
+        async with asyncio.TaskGroup() as tasks:
+            running = [tasks.create_task(lane) for lane in lanes]
+    except BaseExceptionGroup as errors:
+        raise errors.exceptions[0] from None
+    return [each.result() for each in running]
+
+
+def _with_ids(groups: Sequence[TrajectoryGroup], named: str) -> list[TrajectoryGroup]:
+    """Attempts known by their place in the run."""
+    return [
+        group.model_copy(update={"trajectories": tuple(
+            each.model_copy(update={"id": f"{named}-{at}-{place}"}) for place, each in enumerate(group.trajectories)
+        )})
+        for at, group in enumerate(groups)
+    ]  # fmt: skip
+
+
+def _tagged(group: TrajectoryGroup, tags: Mapping[str, str]) -> TrajectoryGroup:
+    """Attempts that say what they were made for, and in which of several environments."""
+    labelled = tuple(each.model_copy(update={"tags": each.tags | tags}) for each in group.trajectories)
+    return group.model_copy(update={"trajectories": labelled})
+
+
+def _with_score(trajectory: Trajectory, score: Score | None) -> Trajectory:
+    """An attempt as the store keeps it, with what it was rewarded."""
     scores = trajectory.scores if score is None or score in trajectory.scores else (*trajectory.scores, score)
-    return trajectory.model_copy(update={"id": id, "scores": scores})
+    return trajectory.model_copy(update={"scores": scores})

@@ -24,7 +24,7 @@ def make_rl_config(**fields: Any) -> RLConfig:
     settings = {
         "base": "tiny", "name": "n", "suite": "tests.training.reinforcement.conftest:LetterSuite", "rank": 4,
         "alpha": 8.0, "precision": "float32", "pack_tokens": 256, "steps": 3, "scenarios": 2, "attempts": 4,
-        "new_tokens": 6, "max_calls": 2, "evaluate_every": 0, "evaluate_scenarios": 4,
+        "new_tokens": 6, "max_calls": 2, "evaluate_every": 0, "evaluate_scenarios": 4, "canaries": 0,
     }  # fmt: skip
     return RLConfig(**{**settings, **fields})
 

@@ -1,0 +1,86 @@
+"""Canary policies in a run: who does nothing of use is rewarded as the policy is, and must earn nothing."""
+
+from collections.abc import Mapping
+
+from journeyman.environments.admission.admit import MOST_FREE
+from journeyman.environments.admission.canaries import RANDOM, play_canaries
+from journeyman.environments.environment import Suite
+from journeyman.records import Frozen, Trajectory, TrajectoryGroup
+from journeyman.records.reinforcement import RLConfig
+from journeyman.statistics.intervals import proportion
+from journeyman.training.reinforcement.scoring import score_groups
+from journeyman.training.reinforcement.task import Task
+
+WON = 0.5
+"""A canary's attempt is won when the environment calls it a success, or its reward is no less than this."""
+_MOST_TEXT = 240
+
+
+class Earned(Frozen):
+    """How many of a canary's attempts were won so far, and the latest of these in words."""
+
+    won: int = 0
+    played: int = 0
+    example: str = ""
+
+    def plus(self, other: "Earned") -> "Earned":
+        """Both together."""
+        return Earned(
+            won=self.won + other.won, played=self.played + other.played, example=other.example or self.example
+        )
+
+    @property
+    def is_leak(self) -> bool:
+        """Whether more is won than chance and a scenario in twenty that asks for nothing explain."""
+        return bool(self.played) and proportion(self.won, self.played).low > MOST_FREE
+
+    def said(self) -> str:
+        """The share in words."""
+        return f"won {self.won} of {self.played}"
+
+
+async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: int, count: int) -> dict[str, Earned]:
+    """What each canary earns at `count` training scenarios, each attempt rewarded alone: a reward that compares sees
+    nothing to compare it with."""
+    scenarios = suite.scenarios("train", count, seed)
+    played = await play_canaries(
+        suite, scenarios, seed, max_calls=config.max_calls, seconds_per_call=config.seconds_per_step
+    )
+    found = {}
+    for name, attempts in played.items():
+        groups = [
+            TrajectoryGroup(scenario=scenario, trajectories=(attempt,))
+            for scenario, attempt in zip(scenarios, attempts, strict=True)
+        ]
+        scored = await score_groups(task.reward, groups)
+        rewards = [given[0].value if given[0] is not None else None for given in scored.rewards]
+        won = [
+            (attempt, reward)
+            for attempt, reward in zip(attempts, rewards, strict=True)
+            if attempt.score("success") == 1 or (reward is not None and reward >= WON)
+        ]
+        found[name] = Earned(won=len(won), played=len(attempts), example=_told(*won[-1]) if won else "")
+    return found
+
+
+def leaks(own: Mapping[str, Earned], real: Mapping[str, Earned]) -> list[str]:
+    """Canaries that earn, by name. The random player is one where it earns less in the real system, beyond chance."""
+    found = [name for name, each in own.items() if name != RANDOM and each.is_leak]
+    ours, theirs = own.get(RANDOM), real.get(RANDOM)
+    if ours is None or theirs is None or not ours.played or not theirs.played:
+        return found
+    if proportion(ours.won, ours.played).low > proportion(theirs.won, theirs.played).high:
+        found.append(RANDOM)
+    return found
+
+
+def _told(attempt: Trajectory, reward: float | None) -> str:
+    did = []
+    for message in attempt.messages:
+        if message.role == "assistant":
+            did += [f"{each.function.name}({each.function.arguments})" for each in message.tool_calls or ()]
+            did += [repr(message.text)] if message.text else []
+    text = ", then ".join(did)
+    text = text if len(text) <= _MOST_TEXT else f"{text[:_MOST_TEXT]}…"
+    paid = "success 1" if reward is None else f"{reward:g}"
+    return f"at {attempt.scenario_id} it was rewarded {paid} for: {text}"

@@ -65,10 +65,10 @@ def build_command(
         if where or twins is not None:
             raise InvalidInput("--attempts takes stored attempts, and --where and --twins speak of captured calls")
         stored = _attempts(settings, attempts)
-        make = partial(make_text_world, episodes=read_episodes(stored)) if words else partial(
-            make_world, trajectories=stored
-        )  # fmt: skip
-        _build(settings, name, members, seed, partial(make, success=conditions))
+        make = partial(make_world, trajectories=stored, success=conditions)
+        if words:
+            make = partial(make_text_world, traces=read_episodes(stored), success=conditions)
+        _build(settings, name, members, seed, make)
         return
     asked = Filter.parse(where)
     source = twins.read_text(encoding="utf-8") if twins is not None else ""
@@ -81,7 +81,7 @@ def build_command(
     trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
     if words:
         episodes = read_episodes(trajectories, redactor)
-        _build(settings, name, members, seed, partial(make_text_world, episodes=episodes, success=conditions))
+        _build(settings, name, members, seed, partial(make_text_world, traces=episodes, success=conditions))
         return
     traces = from_exchanges(cleaned, redactor)
     traces.redacted = redactor.counts

@@ -15,7 +15,7 @@ from journeyman.cli.main import app
 from journeyman.cli.train_rl import algorithm_of
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput, NotFound
-from journeyman.records import Point, Run, Trajectory
+from journeyman.records import Filter, Point, Run, Trajectory
 from journeyman.records.algorithm import ALGORITHMS
 from journeyman.registry.adapters import find_adapter
 from journeyman.store.sql import SqlStore, open_store
@@ -27,6 +27,12 @@ SMALL = (
     "--precision", "float32", "--threads", "1",
 )  # fmt: skip
 ROOT = Path(__file__).parent.parent.parent
+
+
+ANCHORED = (
+    *SMALL, "--anchor", "tests.training.reinforcement.till:RealSuite", "--anchor-share", "0.5", "--audited", "2",
+    "--canaries", "3",
+)  # fmt: skip
 
 
 @pytest.fixture
@@ -45,7 +51,7 @@ def train(*arguments: str, code: int = 0) -> str:
 
 
 def test_a_run_prints_its_equation_and_keeps_attempts_curves_and_an_adapter(store: SqlStore) -> None:
-    written = train(*SMALL, "--algorithm", "dapo", "--set", "refills=0", "--set", "clip_high=0.3")
+    written = train(*ANCHORED, "--algorithm", "dapo", "--set", "refills=0", "--set", "clip_high=0.3")
     assert "−min(ρ·A, clip(ρ, 1 − 0.2, 1 + 0.3)·A)" in written
     assert (
         len(re.findall(r"^step \d/3 +reward 0\.\d\d \[.*groups silent.*sampler gap [\d.]+e-0\d", written, re.MULTILINE))
@@ -60,12 +66,18 @@ def test_a_run_prints_its_equation_and_keeps_attempts_curves_and_an_adapter(stor
     assert "held-out reward" in points[3]
     assert points[2]["sampler gap"] < 1e-4
     assert len(store.find(Trajectory)) == 24
+    anchored = store.find(Trajectory, Filter.parse("tags.lane = anchor"))
+    assert {each.tags["environment"] for each in anchored} == {"real"}
+    assert len(anchored) == 12
+    assert all("gap" in points[step] and "audited" in points[step] for step in (1, 2, 3))
     assert run.config["algorithm"]["clip_high"] == 0.3
     assert not (Path(run.path) / "checkpoints").exists()
     report = (Path(run.path) / "report.md").read_text()
     assert "| step | reward | 95% interval | greedy |" in report
     assert "clip(ρ, 1 − 0.2, 1 + 0.3)" in report
     assert "Nothing: every attempt was." in report
+    assert "- canary flatterer: won 0 of 3" in report
+    assert "- wins replayed in the real system: " in report
     assert not (Settings().home / "adapters" / "steps" / run.id).exists()
     listed = train("list")
     assert "finished" in listed
@@ -84,6 +96,7 @@ def test_a_look_before_samples_and_trains_nothing(store: SqlStore) -> None:
     assert re.search(r"(fine|look) +reward 0\.\d\d \[.*attempts differ in [12] of 2 groups", written)
     assert "every attempt is one row" in written
     assert "⟦" in written
+    assert "canaries: null won 0 of 8" in written
     assert written.endswith("Nothing was trained.\n")
     assert not store.find(Run)
     assert not store.find(Trajectory)
@@ -126,6 +139,7 @@ def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(store: SqlStore, n
         (("rl", "casino"), "casino"),
         ((*SMALL, "--attempts", "1"), "compares attempts at one scenario"),
         ((*SMALL, "--dropout", "0.1"), "leave out --dropout"),
+        ((*SMALL, "--anchor", SUITE), "nothing to hold it against"),
         ((*SMALL, "--full"), "full fine-tuning has no adapter"),
         (("rl", SUITE, "--base", "tiny", "--full"), "leave out --full"),
         ((*SMALL, "--algorithm", "ppp"), "there is no algorithm ppp"),

@@ -69,6 +69,17 @@ def test_build_then_show_then_the_gate(run, captured):
         run("trust", "support")
 
 
+def test_members_of_an_ensemble_are_built_of_other_sessions(run, captured):
+    built = run("build", "team", "--members", "2")
+    assert "world team-1" in built
+    assert "world team-2" in built
+    assert run("show", "team") == built
+    one, other = (load_world(name, Settings().home / "worlds") for name in ("team-1", "team-2"))
+    assert {start.id for start in one.starts} != {start.id for start in other.starts}
+    with pytest.raises(NotFound, match="hand-written twin"):
+        run("trust", "team")
+
+
 def test_calls_without_tools_build_nothing(run):
     store = open_store(Settings())
     store.put(

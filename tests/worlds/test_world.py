@@ -12,7 +12,8 @@ from journeyman.errors import InvalidInput, NotFound, ProgramFailed, Refused
 from journeyman.records import Message, Scenario, Trajectory
 from journeyman.records.message import assistant, call, tool_result, user
 from journeyman.worlds.card import FidelityCard
-from journeyman.worlds.environment import WorldEnvironment, WorldSuite
+from journeyman.worlds.ensemble import forget_members, save_members
+from journeyman.worlds.environment import WorldEnvironment, WorldSuite, world_suite
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.making import make_world
 from journeyman.worlds.programs import Program
@@ -178,6 +179,23 @@ def test_a_world_survives_its_file(tmp_path: Path):
     (tmp_path / "shop" / "world.json.zst").write_bytes(b"no world")
     with pytest.raises(InvalidInput, match="build it again"):
         load_world("shop", tmp_path)
+
+
+async def test_several_worlds_under_one_name_are_drawn_from_scenario_by_scenario(tmp_path: Path):
+    for name in ("shop-1", "shop-2"):
+        replace(world(), name=name).save(tmp_path)
+    save_members("shop", ("shop-1", "shop-2"), tmp_path)
+    suite = world_suite("shop", tmp_path)
+    assert suite.name == "world/shop"
+    made = suite.scenarios("train", 6, 0)
+    assert sorted(each.environment for each in made) == ["world/shop-1"] * 3 + ["world/shop-2"] * 3
+    environment = suite.environment(made[0])
+    await environment.start()
+    assert verify(made[0], environment.outcome()) == suite.verify(made[0], environment.outcome())
+    forget_members("shop", tmp_path)
+    with pytest.raises(NotFound, match="journeyman world build shop"):
+        world_suite("shop", tmp_path)
+    assert world_suite("shop-1", tmp_path).name == "world/shop-1"
 
 
 def test_programs_in_a_file_do_not_run_before_somebody_agreed(tmp_path: Path):

@@ -208,6 +208,6 @@ class Guards:
         return Exploited(
             f"stopped at step {step}: the reward in {self._task.suite.name} rose by {ours}, and in "
             f"{self._task.anchor.name} by {theirs}: what is learned does not hold in the real system. Nothing was "
-            "learned from this step. See what the best attempts do (they are kept with the run), add the calls that the "
-            "simulation answers wrongly to its traces, or raise --anchor-share, and start again"
+            "learned from this step. See what the best attempts do (all are kept), add to the traces the calls that "
+            "the simulation answers wrongly, or raise --anchor-share, and start again"
         )

@@ -25,6 +25,8 @@ from tests.training.reinforcement.conftest import LetterSuite, make_rl_config
 
 SHAPE = {"steps": 12, "scenarios": 4, "attempts": 8, "learning_rate": 0.02, "evaluate_scenarios": 8}
 TRUTH = "reward"
+_START_SECONDS = 1200.0
+"""On a machine that computes something else, too."""
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,9 @@ async def tiny_place() -> AsyncIterator[Place]:
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         model = write_model(home / "models" / "tiny")
-        process = EngineProcess.local(model, "tiny", home, threads=1, precision="float32")
+        process = EngineProcess.local(
+            model, "tiny", home, threads=1, precision="float32", start_timeout=_START_SECONDS
+        )  # fmt: skip
         async with SupervisedEngine(process) as running, HeldEngine(running) as engine:
             yield Place(home, model, engine)
 

@@ -66,6 +66,7 @@ class EngineProcess:
     def local(
         cls, model: Path, name: str, home: Path, *,
         threads: int | None = None, precision: str = "auto", arguments: Sequence[str] = (),
+        start_timeout: float = 120.0,
     ) -> Self:  # fmt: skip
         """The PyTorch engine over the weights in the folder `model`, called `name` by its clients.
 
@@ -78,7 +79,9 @@ class EngineProcess:
         if threads is not None:
             command += ["--threads", str(threads)]
         dialect = SERVING_ONLY if precision == "int8" else LOCAL
-        return cls(name, [*command, *arguments], log_of(home, name), dialect=dialect)
+        return cls(
+            name, [*command, *arguments], log_of(home, name), dialect=dialect, start_timeout=start_timeout
+        )  # fmt: skip
 
     async def __aenter__(self) -> Self:
         await self.start()

@@ -260,7 +260,8 @@ class ReinforcementTrainer:
             for group, given in zip(found.groups, rewards, strict=True)
             for each, score in zip(group.trajectories, given, strict=True) if each.id in looked_at
         ])  # fmt: skip
-        self._guards.compare(step, *drawn.seen)
+        groups, scored = drawn.seen
+        self._guards.compare(step, groups, scored.rewards)
         return replace(drawn, groups=found.groups)
 
     async def _watched(self, step: int, groups: Sequence[TrajectoryGroup], scored: Scored) -> tuple[str, ...]:
@@ -334,7 +335,7 @@ def _with_ids(groups: Sequence[TrajectoryGroup], named: str) -> list[TrajectoryG
 
 def _tagged(group: TrajectoryGroup, tags: Mapping[str, str]) -> TrajectoryGroup:
     """Attempts that say what they were made for, and in which of several environments."""
-    labelled = tuple(each.model_copy(update={"tags": each.tags | tags}) for each in group.trajectories)
+    labelled = tuple(each.model_copy(update={"tags": {**each.tags, **tags}}) for each in group.trajectories)
     return group.model_copy(update={"trajectories": labelled})
 
 

@@ -1,7 +1,7 @@
 """`journeyman env`: whether an environment may be trained in, and what its verifier says today of stored attempts."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Annotated
@@ -10,6 +10,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from starlette.applications import Starlette
 
 from journeyman.config import Settings
 from journeyman.environments.admission import Admission, check_suite, keep
@@ -115,16 +116,28 @@ def serve_command(
     the tools and messages of that episode and nothing else.
     """
     app = planes(load_suite(name), control_token_in(token_file))
+    told = f"the control token is in {token_file}. Ctrl-C ends it."
+    _until_stopped(app, host, port, lambda url: f"{name} is served at {url}; {told}")
 
-    async def serve() -> None:
-        async with serving(app, host, port) as url:
-            typer.echo(f"{name} is served at {url}; the control token is in {token_file}. Ctrl-C ends it.")
-            await asyncio.Event().wait()
 
-    try:
-        asyncio.run(serve())
-    except KeyboardInterrupt:
-        typer.echo("Stopped.", err=True)
+@app.command("openenv")
+def openenv_command(
+    name: SuiteName,
+    count: Annotated[int, typer.Option(min=1, help="Scenarios of each split that are offered as tasks.")] = 100,
+    seed: Annotated[int, typer.Option(help="Which scenarios.")] = 0,
+    most: Annotated[int, typer.Option(min=1, help="Episodes at a time.")] = 64,
+    host: Annotated[str, typer.Option(help="Where to listen.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes any that is free.")] = 0,
+) -> None:
+    """Serve a suite as an OpenEnv environment until Ctrl-C, for trainers that speak OpenEnv.
+
+    OpenEnv has one plane and no tokens: whoever reaches the address may reset and score. For agents in processes of
+    their own there is `env serve`.
+    """
+    from journeyman.environments.adapters.openenv_server import openenv_app
+
+    app = openenv_app(load_suite(name), count=count, seed=seed, most=most)
+    _until_stopped(app, host, port, lambda url: f"{name} is served to OpenEnv clients at {url}. Ctrl-C ends it.")
 
 
 def show(admission: Admission, console: Console) -> None:
@@ -143,6 +156,18 @@ def show(admission: Admission, console: Console) -> None:
     console.print(checks)
     verdict = "admitted" if admission.is_admitted else f"NOT admitted: {len(admission.failures)} checks failed"
     console.print(Text(f"{admission.suite}: {verdict}", style="bold"))
+
+
+def _until_stopped(app: Starlette, host: str, port: int, told: Callable[[str], str]) -> None:
+    async def serve() -> None:
+        async with serving(app, host, port) as url:
+            typer.echo(told(url))
+            await asyncio.Event().wait()
+
+    try:
+        asyncio.run(serve())
+    except KeyboardInterrupt:
+        typer.echo("Stopped.", err=True)
 
 
 def _title(admission: Admission) -> str:

@@ -18,8 +18,11 @@ SUITES = {
 FAMILIES = {
     "agentdojo": "journeyman.environments.adapters.agentdojo:agentdojo_suite",
     "bfcl": "journeyman.environments.adapters.bfcl:bfcl_suite",
+    "openenv": "journeyman.environments.adapters.openenv:openenv_suite",
     "reasoning-gym": "journeyman.environments.adapters.reasoning_gym:reasoning_gym_suite",
     "textworld-express": "journeyman.environments.adapters.textworld_express:textworld_express_suite",
+    "users": "journeyman.worlds.users.in_world:users_suite",
+    "verifiers": "journeyman.environments.adapters.verifiers:verifiers_suite",
     "world": "journeyman.worlds.environment:world_suite",
 }
 """Where the functions lie that make a suite of what is named after a slash: a package's task (`bfcl/base`), a world."""

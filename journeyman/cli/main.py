@@ -22,6 +22,7 @@ from journeyman.cli import (
     traces,
     train,
     usage,
+    users,
     world,
 )
 from journeyman.cli.demo import demo_command
@@ -64,6 +65,7 @@ app.add_typer(dataset.app, name="dataset")
 app.add_typer(template.app, name="template")
 app.add_typer(train.app, name="train")
 app.add_typer(env.app, name="env")
+app.add_typer(users.app, name="users")
 app.add_typer(world.app, name="world")
 app.command("eval")(eval_command)
 app.command("versus")(versus_command)

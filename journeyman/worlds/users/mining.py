@@ -30,15 +30,20 @@ class UserTurn(NamedTuple):
 
 
 def dialogues_of(exchanges: Iterable[Exchange]) -> list[tuple[Message, ...]]:
-    """The conversations of captured calls, one for each session: its longest, along the branch that ended last."""
+    """The conversations of captured calls, one for each session."""
+    return [*dialogues_by_session(exchanges).values()]
+
+
+def dialogues_by_session(exchanges: Iterable[Exchange]) -> dict[str, tuple[Message, ...]]:
+    """The conversation of each session of captured calls: its longest, along the branch that ended last."""
     sessions: dict[str, list[Exchange]] = defaultdict(list)
     for exchange in exchanges:
         if exchange.session is not None and exchange.state == "complete":
             sessions[exchange.session].append(exchange)
-    found = []
-    for calls in sessions.values():
+    found = {}
+    for session, calls in sessions.items():
         longest = max(join(calls), key=lambda conversation: len(conversation.turns))
-        found.append(max(longest.branches, key=lambda branch: len(branch.messages)).messages)
+        found[session] = max(longest.branches, key=lambda branch: len(branch.messages)).messages
     return found
 
 

@@ -21,7 +21,7 @@ DEFAULTS: dict[str, tuple[str, ...]] = {
     "close": ("Thank you, that is all.", "Thanks, bye."),
     "abandon": ("Forget it.", "This leads nowhere. Goodbye."),
 }
-_FACTUAL = re.compile(r"[A-Za-z]*\d[\w.,/-]*\w|\d")
+FACTUAL = re.compile(r"[A-Za-z]*\d[\w.,/-]*\w|\d")
 """What in a sentence is a fact: amounts, dates, ids."""
 
 
@@ -106,7 +106,7 @@ def worded(card: UserCard, goal: int, decision: Decision, rng: random.Random) ->
 def ungrounded(card: UserCard, plain: str, heard: Sequence[Message], text: str) -> str | None:
     """What a turn tells that was neither decided nor heard: a number from nowhere, or a fact that was not its time."""
     allowed = f"{plain} " + " ".join(message.text for message in heard)
-    invented = [each for each in _FACTUAL.findall(text) if each not in allowed]
+    invented = [each for each in FACTUAL.findall(text) if each not in allowed]
     if invented:
         return f"tells {', '.join(invented)}, which nobody gave it"
     leaked = [value for value in _unsaid(card) if value in text and value not in allowed]

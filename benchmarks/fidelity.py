@@ -16,7 +16,7 @@ from journeyman.worlds.card import NOT_HERE
 
 SEED = 0
 NOT_MEASURED = {
-    **NOT_HERE,
+    **{name: why for name, why in NOT_HERE.items() if name != "F8"},
     "τ² retail, coin": "no adapter that tells their state is here",
     "schema of unseen tools": "a tool that no trace knows is abstained from: S3 is unseen ranges of arguments",
     "S4 of BFCL": "its tasks have no time; the bank's sessions have one",
@@ -37,9 +37,9 @@ def main(
         extra["bfcl"] = bfcl.details(measured)
     else:
         rows.append(row("BFCL multi-turn", "not measured: bfcl-eval is not installed"))
-    world = bank.measure(seed, quick=quick)
-    rows += [*bank.rows(world), *forks.rows()]
-    extra["bank"] = bank.details(world)
+    played = bank.measure(seed, quick=quick)
+    rows += [*bank.rows(played), *forks.rows()]
+    extra["bank"] = bank.details(played)
     extra["not measured"] = NOT_MEASURED
     write_results("fidelity", rows, seed, extra, quick=quick)
 

@@ -10,8 +10,9 @@ from fidelity_parts import bfcl_traces
 from journeyman.records.evaluation import Interval
 from journeyman.worlds.baselines import Predictor, baselines
 from journeyman.worlds.build import Built, build
-from journeyman.worlds.card import SPLITS, Measure
-from journeyman.worlds.fidelity import by_source, judged, of_play, play, shares, uncertainty
+from journeyman.worlds.card import LAWS, LEAD, SPLITS, Measure
+from journeyman.worlds.fidelity import against_copying, by_source, judged, of_play, play, shares, uncertainty
+from journeyman.worlds.laws import of_laws, try_laws
 from journeyman.worlds.state import drawn
 from journeyman.worlds.transitions import Transition, with_families
 
@@ -82,7 +83,17 @@ def rows(measured: Measured) -> list[Row]:
             for each in measured.measures:
                 if (each.measure, each.split) == (name, split) and not each.slice.startswith("answered by"):
                     made.append(_row(f"{split} {name} {words}: {each.by}", each))
-        for name in ("F5", "F6", "F11 error mix", "F12 AUROC", "F12 risk at 80%", "F12 risk", "F3 in play"):
+        for name in (
+            LEAD,
+            "F3 answered",
+            "F5",
+            "F6",
+            "F11 error mix",
+            "F12 AUROC",
+            "F12 risk at 80%",
+            "F12 risk",
+            "F3 in play",
+        ):
             for each in measured.measures:
                 if (each.measure, each.split) == (name, split):
                     made.append(_row(f"{split} {name}: {each.by}", each))
@@ -126,8 +137,14 @@ def _bars(measures: Sequence[Measure]) -> list[Row]:
                     bar="≥ 0.20 above" if split == "S2" else "above", holds=lead >= least and lead > 0)
             )  # fmt: skip
     for split in ("S1", "S2"):
-        for name, words in (("F2", "schema validity"), ("F6", "self-consistency (call repeated at once)")):
-            made.append(_row(f"bar: {split} {words}", _find(measures, name, split, "world"), "1.00", 1.0))
+        for name, words in (
+            ("F2", "schema validity"),
+            ("F6", "self-consistency (call repeated at once)"),
+            *((law, f"law: {law[3:]}") for law in LAWS),
+        ):
+            found = _find(measures, name, split, "world")
+            if name not in LAWS or (found is not None and found.calls):
+                made.append(_row(f"bar: {split} {words}", found, "1.00", 1.0))
         mix = _find(measures, "F11 error mix", split, "world")
         value = None if mix is None or mix.value is None else mix.value.estimate
         holds = value is not None and value <= _MOST_VARIATION
@@ -137,13 +154,16 @@ def _bars(measures: Sequence[Measure]) -> list[Row]:
 
 def _measured(predictors: dict[str, Predictor], calls: Sequence[Transition], split: str, world: Built) -> list[Measure]:
     measures: list[Measure] = []
+    told = {by: judged(each, calls, world.shapes) for by, each in predictors.items()}
+    measures += against_copying(told, split)
     for by, predictor in predictors.items():
-        found = judged(predictor, calls, world.shapes)
+        found = told[by]
         measures += shares(found, split, by)
         if by == "world":
             measures += [*by_source(found, split), *uncertainty(found, split)]
             if split != "S3":
                 measures += of_play(play(predictor, calls, world.footprints), split, by)
+                measures += of_laws(try_laws(predictor, calls, world), split)
     return measures
 
 

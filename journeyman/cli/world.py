@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
 from pathlib import Path
 from typing import Annotated
@@ -16,22 +17,39 @@ from journeyman.capture.redact_patterns import BUILT_IN
 from journeyman.capture.trajectories import join
 from journeyman.cli.captured import open_captured
 from journeyman.config import Settings
+from journeyman.datasets.duplicates import without_duplicates
+from journeyman.datasets.versions import Made, check_name, keep_dataset
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Exchange, Filter, Trajectory, WireExchange
+from journeyman.store.sql import open_store
 from journeyman.store.store import Store
 from journeyman.worlds.card import SPLITS, FidelityCard
 from journeyman.worlds.ensemble import forget_members, member_names, save_members
-from journeyman.worlds.making import make_world
+from journeyman.worlds.learned.earning import said_of
+from journeyman.worlds.learned.model import Answers
+from journeyman.worlds.learned.proposer import Proposer
+from journeyman.worlds.learned.rows import rows_of
+from journeyman.worlds.making import Model, make_world
 from journeyman.worlds.programs import isolation
+from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
-from journeyman.worlds.transitions import from_exchanges
+from journeyman.worlds.transitions import Traces, from_exchanges
 from journeyman.worlds.world import Condition, World, load_world, trust
 
 app = typer.Typer(help="Build a simulated system from captured calls, and see how true it is.", no_args_is_help=True)
 
 _PAGE = 1000
 _NAME = typer.Argument(help="The world's name.")
+
+_Least = Annotated[
+    float | None, typer.Option(min=0, max=1, help=f"How often a guess must have been right when held out ({LEAST}).")
+]
+_Model = Annotated[
+    str | None, typer.Option(help="A model that proposes what nothing better knows: an alias, provider/model, …")
+]
+_ModelUrl = Annotated[str | None, typer.Option(help="Where it is asked; the gateway, or its provider if absent.")]
+_ModelKeyEnv = Annotated[str | None, typer.Option(help="Environment variable with the key of --model-url.")]
 
 
 @app.command("build")
@@ -54,6 +72,10 @@ def build_command(
     members: Annotated[
         int, typer.Option(min=1, help="Build so many, each without other sessions: an ensemble to train in.")
     ] = 1,
+    least: _Least = None,
+    model: _Model = None,
+    model_url: _ModelUrl = None,
+    model_key_env: _ModelKeyEnv = None,
 ) -> None:
     """Build a world from the captured calls that match, and measure it on sessions held out.
 
@@ -61,6 +83,8 @@ def build_command(
     """
     settings = Settings()
     conditions = tuple(map(_condition, success or ()))
+    asks = _model(settings, name, model, model_url, model_key_env)
+    _refuse_beside_tools(attempts is not None or words, asks, least, members)
     if attempts is not None:
         if where or twins is not None:
             raise InvalidInput("--attempts takes stored attempts, and --where and --twins speak of captured calls")
@@ -72,27 +96,54 @@ def build_command(
         return
     asked = Filter.parse(where)
     source = twins.read_text(encoding="utf-8") if twins is not None else ""
-    with open_captured(settings) as store:
-        exchanges = _all(store, asked)
-    if not exchanges:
-        raise InvalidInput("no captured call matches; nothing was built. See journeyman traces list")
     redactor = Redactor(BUILT_IN)
-    cleaned = [redactor.wire(wire).exchange() for wire in map(WireExchange.of, exchanges)]
+    cleaned = _captured(settings, asked, redactor)
     trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
     if words:
         episodes = read_episodes(trajectories, redactor)
         _build(settings, name, members, seed, partial(make_text_world, traces=episodes, success=conditions))
         return
+    traces = _traces(cleaned, redactor)
+    trusted = LEAST if least is None else least
+    _build(settings, name, members, seed, partial(
+        make_world, trajectories=trajectories, traces=traces, source=source, success=conditions, least=trusted,
+        model=asks,
+    ))  # fmt: skip
+    if source:
+        trust(source, settings.home / "worlds")
+
+
+def _refuse_beside_tools(of_words: bool, asks: Model | None, least: float | None, members: int) -> None:
+    if of_words and (asks is not None or least is not None):
+        raise InvalidInput("--model and --least are about tools; a world of words or attempts has none. Leave them out")
+    if asks is not None and members > 1:
+        raise InvalidInput("--model earns its place in one world; leave out --members. Nothing was built")
+
+
+def _captured(settings: Settings, asked: Filter, redactor: Redactor) -> list[Exchange]:
+    with open_captured(settings) as store:
+        exchanges = _all(store, asked)
+    if not exchanges:
+        raise InvalidInput("no captured call matches; nothing was built. See journeyman traces list")
+    return [redactor.wire(wire).exchange() for wire in map(WireExchange.of, exchanges)]
+
+
+def _traces(cleaned: list[Exchange], redactor: Redactor) -> Traces:
     traces = from_exchanges(cleaned, redactor)
     traces.redacted = redactor.counts
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"
-        raise InvalidInput(f"{len(exchanges)} calls hold no tool call with its result ({told}); nothing was built")
-    _build(settings, name, members, seed, partial(
-        make_world, trajectories=trajectories, traces=traces, source=source, success=conditions
-    ))  # fmt: skip
-    if source:
-        trust(source, settings.home / "worlds")
+        raise InvalidInput(f"{len(cleaned)} calls hold no tool call with its result ({told}); nothing was built")
+    return traces
+
+
+def _model(settings: Settings, name: str, model: str | None, url: str | None, key_env: str | None) -> Model | None:
+    if model is None:
+        if url is not None or key_env is not None:
+            raise InvalidInput("--model-url and --model-key-env say where --model is asked; name it. Nothing was built")
+        return None
+    proposer = Proposer(model, url, key_env)
+    return Model(proposer, Answers(proposer, settings.home / "worlds" / name, settings))
 
 
 @app.command("show")
@@ -107,6 +158,25 @@ def show_command(
             typer.echo(world.source or "it has no hand-written twins")
         else:
             _print(world)
+
+
+@app.command("rows")
+def rows_command(
+    name: Annotated[str, _NAME],
+    dataset: Annotated[str, typer.Argument(help="What to call the dataset.")],
+    most: Annotated[
+        int | None, typer.Option(min=1, help="Rows of each split, drawn by the world's seed; all if absent.")
+    ] = None,
+) -> None:
+    """Write the world's calls as a dataset on which a model learns to be its learned layer (journeyman train sft)."""
+    settings = Settings()
+    world = load_world(name, settings.home / "worlds")
+    rows = rows_of(world.built, world.card.seed if world.card else 0, most)
+    check_name(dataset)
+    kept, duplicates = without_duplicates(rows)
+    with closing(open_store(settings)) as store:
+        made = keep_dataset(store, settings.home / "datasets", dataset, kept, Made(duplicates=duplicates))
+    typer.echo(f"{made.name}@{made.version}: {made.train_rows} rows to train on, {made.validation_rows} held out")
 
 
 @app.command("trust")
@@ -190,6 +260,9 @@ def _print(world: World) -> None:
             f"its hand-written twins are not run: read them (journeyman world show {world.name} --programs), then "
             f"journeyman world trust {world.name}", style="red",
         ))  # fmt: skip
+    if built.proposer is not None:
+        for line in said_of(built.proposer, built.neighbours, built.least):
+            console.print(line, style="dim", markup=False)
     if world.card is not None:
         _print_card(console, world.card)
 
@@ -207,5 +280,7 @@ def _print_card(console: Console, card: FidelityCard) -> None:
     console.print(Text("; ".join(f"{split}: {words}" for split, words in SPLITS.items()), style="dim"))
     for name, why in card.not_measured.items():
         console.print(Text(f"not measured: {name}: {why}", style="dim"))
+    for violation in card.violations:
+        console.print(Text(f"breaks a law: {violation}", style="red"))
     for problem in card.problems:
         console.print(Text(f"may not be trained in: {problem}", style="red"))

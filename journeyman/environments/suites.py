@@ -24,6 +24,7 @@ FAMILIES = {
     "users": "journeyman.worlds.users.in_world:users_suite",
     "verifiers": "journeyman.environments.adapters.verifiers:verifiers_suite",
     "world": "journeyman.worlds.environment:world_suite",
+    "world-model": "journeyman.worlds.learned.suite:prediction_suite",
 }
 """Where the functions lie that make a suite of what is named after a slash: a package's task (`bfcl/base`), a world."""
 

@@ -16,6 +16,7 @@ LEAST_REPLAYED = 0.99
 _FEWEST_HELD_OUT = 5
 _FEWEST_WITNESSES = 3
 _MOST_NAMED = 5
+_PRIOR_CALLS = 3
 
 
 @dataclass(frozen=True)
@@ -39,6 +40,15 @@ class Admission:
     def trust(self) -> float:
         """The share of answered calls that it replayed, one more counted as wrong: few calls earn little trust."""
         return self.right / (self.answered + 1)
+
+
+def shrunk(right: int, answered: int, everywhere: float) -> float:
+    """How often something is right, from few calls: its own share, drawn towards that of all of its kind.
+
+    The mean of a beta distribution whose prior is worth three calls at the rate of `everywhere`. A tool on which no
+    held-out call could try it earns what its kind earned elsewhere.
+    """
+    return (right + _PRIOR_CALLS * everywhere) / (answered + _PRIOR_CALLS)
 
 
 def admit(trials: Sequence[tuple[Any, Sequence[Transition]]], tool: str) -> Admission:

@@ -4,14 +4,15 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from journeyman.errors import InvalidInput
-from journeyman.worlds.admission import Admission, admit, by_tool, folds_of, is_right
+from journeyman.worlds.admission import Admission, admit, by_tool, folds_of, is_right, shrunk
 from journeyman.worlds.bugs import mined
 from journeyman.worlds.drawing import Drawing
 from journeyman.worlds.faults import Bug, ToolFaults, calibrated, is_transient
 from journeyman.worlds.footprints import Footprint, footprints
+from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Replay
-from journeyman.worlds.resolver import Learned, Resolver, Twin, vote_key
+from journeyman.worlds.resolver import ANY_TOOL, LEAST, Learned, Resolver, Twin, vote_key
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape, after_change, shapes
 from journeyman.worlds.state import State
@@ -27,7 +28,8 @@ class Built:
     """What was found in the traces: everything that a world answers from.
 
     `admissions` says of every twin that was tried whether it was let in, and why not. `neighbours` is
-    how often the nearest calls of a tool were right on calls held out.
+    how often the nearest calls of a tool were right on calls held out. `least` is the trust below which what is no
+    twin is not asked. `proposer` is the model that the world was measured with, where there is one.
     """
 
     shapes: Mapping[str, ToolShape]
@@ -40,23 +42,35 @@ class Built:
     faults: Mapping[str, ToolFaults] = field(default_factory=dict)
     bugs: tuple[Bug, ...] = ()
     outside: float | None = None
+    least: float = LEAST
+    proposer: Proposer | None = None
+    cautious: bool = False
 
     def resolver(self, learned: Learned | None = None) -> Resolver:
-        """The layers, ready to answer."""
+        """The layers, ready to answer; `learned` is the model's, where the world has one.
+
+        InvalidInput without it: the world would answer otherwise than it was measured.
+        """
+        if self.proposer is not None and learned is None:
+            raise InvalidInput(
+                f"this world asks the model {self.proposer.model}, and was opened without it; open it with `learned_of`"
+            )
         admitted = {tool for tool, admission in self.admissions.items() if admission.admitted}
         twins: dict[str, Twin] = {tool: rule for tool, rule in self.rules.items() if tool in admitted}
         twins |= {tool: program for tool, program in self.programs.items() if tool in admitted}
+        guesses = of_guesses(self.admissions)
         return Resolver(
             self.shapes,
             self.footprints,
             Replay(self.memory, self.footprints),
-            Nearest(self.memory),
+            Nearest(self.memory, records=not self.cautious),
             self.neighbours,
             twins,
-            {tool: admission.trust for tool, admission in self.admissions.items()},
+            {tool: each.trust if each.admitted else guesses[tool] for tool, each in self.admissions.items()},
             {tool: rule for tool, rule in self.rules.items() if tool not in admitted},
             None if self.outside is None else Drawing(self.memory),
             learned,
+            self.least,
         )
 
 
@@ -66,11 +80,16 @@ def build(
     seed: int = 0,
     programs: Mapping[str, Twin] | None = None,
     outside: float | None = None,
+    least: float = LEAST,
+    cautious: bool = False,
 ) -> Built:
     """Find twins in all calls, admit those whose kind replays calls held out, and remember everything.
 
     `programs` are twins written by hand; they pass the same gate, and one that is admitted goes before a rule.
-    `outside` is the rate of outside events, where the state was put together from answers (`sourced`).
+    `outside` is the rate of outside events, where the state was put together from answers (`sourced`); `least` the
+    trust that a guess must have earned. A `cautious` world lets no tool's guesses answer for what others of their kind
+    earned: one more call is counted as wrong, and what was never tried is not asked. Nor do its neighbours look
+    for whole records of an answer in the state.
     InvalidInput when no transition has a state, or there are too few sessions to hold some out.
     """
     stated = [each for each in transitions if each.before is not None and each.after is not None]
@@ -90,7 +109,7 @@ def build(
             rule = synthesize(tool, calls) if held.get(tool) else None
             if rule is not None:
                 trials.setdefault(tool, []).append((rule, held[tool]))
-        told += _told(Nearest(learned), judged)
+        told += _told(Nearest(learned, records=not cautious), judged)
     whole = by_tool(usable)
     rules = {tool: rule for tool, calls in whole.items() if (rule := synthesize(tool, calls)) is not None}
     admissions = {tool: admit(trials.get(tool, []), tool) for tool in rules}
@@ -101,9 +120,14 @@ def build(
             admissions[tool] = found
             let_in[tool] = program
             rules.pop(tool, None)
+    if cautious:
+        rules = {
+            tool: rule for tool, rule in rules.items() if admissions[tool].admitted or admissions[tool].trust >= least
+        }
+    votes = own_votes(told) if cautious else trusts(told)
     return Built(
-        shapes(usable), _with_rules(footprints(usable), rules), rules, admissions, usable, trusts(told), let_in,
-        calibrated(transitions), mined(transitions, rules), outside,
+        shapes(usable), _with_rules(footprints(usable), rules), rules, admissions, usable, votes, let_in,
+        calibrated(transitions), mined(transitions, rules), outside, least, None, cautious,
     )  # fmt: skip
 
 
@@ -120,17 +144,38 @@ def _with_rules(found: Mapping[str, Footprint], rules: Mapping[str, Rule]) -> di
     }
 
 
-def trusts(told: Sequence[tuple[str, float, bool]]) -> dict[str, float]:
-    """How often the neighbours of each tool were right on held-out calls, apart for votes that agree and that do not.
+def of_guesses(admissions: Mapping[str, Admission]) -> dict[str, float]:
+    """How far each rule that was not admitted is trusted: its own share, drawn towards that of all such rules."""
+    refused = {tool: each for tool, each in admissions.items() if not each.admitted}
+    answered, right = sum(e.answered for e in refused.values()), sum(e.right for e in refused.values())
+    return {tool: shrunk(e.right, e.answered, right / (answered + 1)) for tool, e in refused.items()}
 
-    One more call is counted as wrong: few calls earn little trust.
-    """
+
+def own_votes(told: Sequence[tuple[str, float, bool]]) -> dict[str, float]:
+    """How often each tool's votes were right, one more counted as wrong; nothing for those that were never tried."""
     counts: dict[str, list[int]] = {}
     for tool, confidence, right in told:
         found = counts.setdefault(vote_key(tool, confidence), [0, 0])
         found[0] += right
         found[1] += 1
     return {key: right / (count + 1) for key, (right, count) in counts.items()}
+
+
+def trusts(told: Sequence[tuple[str, float, bool]]) -> dict[str, float]:
+    """How often the neighbours of each tool were right on held-out calls, apart for votes that agree and that do not.
+
+    Each is drawn towards the share of all tools' votes of its kind, which also stands for tools that were never tried.
+    """
+    counts: dict[str, list[int]] = {}
+    kinds: dict[str, list[int]] = {}
+    for tool, confidence, right in told:
+        key = vote_key(tool, confidence)
+        for found in (counts.setdefault(key, [0, 0]), kinds.setdefault(key.rpartition("/")[2], [0, 0])):
+            found[0] += right
+            found[1] += 1
+    everywhere = {kind: right / (count + 1) for kind, (right, count) in kinds.items()}
+    own = {key: shrunk(right, count, everywhere[key.rpartition("/")[2]]) for key, (right, count) in counts.items()}
+    return own | {f"{ANY_TOOL}/{kind}": share for kind, share in everywhere.items()}
 
 
 def _told(nearest: Nearest, judged: Sequence[Transition]) -> list[tuple[str, float, bool]]:

@@ -15,9 +15,13 @@ SPLITS = {
     "S4": "later time",
 }
 NEEDED = ("S1", "S2")
+LEAD = "F3 over copying"
+"""How much more often the world is right than copying the nearest call, compared call by call."""
+LAWS = ("F6 write then read", "F6 delete then missing", "F6 reading changes nothing")
+"""What must hold of every call that tries it, beside F6 itself: that a call repeated at once is answered alike."""
 NOT_HERE = {
     "F7": "needs agents that play the world and the real system: benchmarks of a suite measure it",
-    "F8": "needs a frozen agent's log-probabilities",
+    "F8": "needs an agent: worlds/behaviour.py compares what it does next",
     "F9": "needs six policies that play both",
     "F10": "needs a run trained in the world",
     "F13": "needs a run trained in the world",
@@ -43,7 +47,7 @@ class FidelityCard(Frozen):
     """Everything that was measured of one world, and what was not, with the reason.
 
     `world` is the hash of the content that was measured: a world changed since then has no card. `problems` say why it
-    must not be trained in; empty when it may.
+    must not be trained in; empty when it may. `violations` name calls that broke a law of F6: each is a bug.
     """
 
     world: str
@@ -51,6 +55,7 @@ class FidelityCard(Frozen):
     measures: tuple[Measure, ...]
     not_measured: dict[str, str] = Field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    violations: tuple[str, ...] = ()
 
     def value(self, measure: str, split: str, by: str = "world", slice: str = "") -> Interval | None:
         """The measured value; None when there is none."""
@@ -69,10 +74,13 @@ def problems_of(measures: Sequence[Measure]) -> tuple[str, ...]:
         if world is None or copied is None:
             found.append(f"{split} ({SPLITS[split]}) was not measured: build from traces of more than one policy")
             continue
-        if world.low <= copied.estimate:
+        lead = card.value(LEAD, split)
+        least = world.low - copied.estimate if lead is None else lead.low
+        if least <= 0:
             found.append(
                 f"on {split} answers match in {world.estimate:.1%} [{world.low:.1%}, {world.high:.1%}] of calls, which "
-                f"is not above copying the nearest call ({copied.estimate:.1%}): capture more sessions"
+                f"is not above copying the nearest call ({copied.estimate:.1%}), call by call by {least:+.1%} at the "
+                "lower end of the interval: capture more sessions"
             )
         valid = card.value("F2", split)
         if valid is not None and valid.estimate < 1:
@@ -81,6 +89,10 @@ def problems_of(measures: Sequence[Measure]) -> tuple[str, ...]:
     if consistent is None or consistent.estimate < 1:
         told = "was not measured" if consistent is None else f"is {consistent.estimate:.2%}, not 100%"
         found.append(f"self-consistency {told}: a call repeated at once must be answered alike")
+    for each in measures:
+        if each.measure in LAWS and each.by == "world" and each.value is not None and each.value.estimate < 1:
+            broken = round((1 - each.value.estimate) * each.calls)
+            found.append(f"on {each.split} the law {each.measure.removeprefix('F6 ')!r} was broken by {broken} calls")
     return tuple(found)
 
 

@@ -1,16 +1,19 @@
 """Cells that no trace told: drawn once from what such cells hold elsewhere, pinned, and called drawn ever after."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from journeyman.worlds.replay import Recorded
+from journeyman.worlds.schemas import look_of
 from journeyman.worlds.sourcing import cell_of
 from journeyman.worlds.state import MISSING, Change, Path, State, drawn, leaves, read
 from journeyman.worlds.transitions import Transition
 
 _MOST_REMEMBERED = 200
+_FEWEST_ABSENT = 3
 
 
 class Drawing:
@@ -26,6 +29,10 @@ class Drawing:
         for each in transitions:
             if each.error is None:
                 told.setdefault(each.tool, []).append(each)
+        self._looks: dict[str, set[tuple[str, str]]] = {}
+        for each in (call for calls in told.values() for call in calls):
+            self._looks.setdefault(each.tool, set()).update(_looks_of(each.arguments))
+        self._absent = _absences(transitions, self._looks)
         varied = {tool: len({json.dumps(call.observation) for call in calls}) > 1 for tool, calls in told.items()}
         self._told = {tool: calls for tool, calls in told.items() if varied[tool]}
         self._cells: dict[Path, list[Transition]] = {}
@@ -37,12 +44,17 @@ class Drawing:
         return tool in self._told and read(state.document, cell_of(tool, arguments)) is MISSING
 
     def recorded(self, tool: str, arguments: Mapping[str, Any], state: State) -> Recorded | None:
-        """What another session was told of that very cell, most often; None where none was.
+        """What other sessions were told of that very cell, most often; None where none was.
 
-        The confidence is the share of the sessions that agree, one more counted as not agreeing.
+        Sessions that agree with what this one was told until now go first, as they may speak of the same system; those
+        that contradict it do not count. The confidence is the share of the sessions that agree, one more counted as
+        not agreeing.
         """
         cell = cell_of(tool, arguments)
-        found = self._cells.get(cell)
+        found = self._cells.get(cell, ())
+        agreed = [_agreement(each.before, state.document) for each in found]
+        most = max((each for each in agreed if each is not None), default=None)
+        found = [each for each, common in zip(found, agreed, strict=True) if common is not None and common == most]
         if not found:
             return None
         written = Counter(json.dumps(each.observation, sort_keys=True) for each in found)
@@ -51,10 +63,26 @@ class Drawing:
         changes = _pinned(state.document, cell, one.observation)
         return Recorded(one.observation, changes, None, count / (len(found) + 1), (one.name,))
 
+    def absent(self, tool: str, arguments: Mapping[str, Any], state: State) -> Recorded | None:
+        """That there is no such thing, where names that look like these were always answered so; else None.
+
+        `transfer(from)`: words were never accounts. The confidence counts one more call as answered otherwise.
+        """
+        for name, look in sorted(_looks_of(arguments)):
+            said = self._absent.get((tool, name, look))
+            if said is None:
+                continue
+            template, error, count = said
+            text = template
+            for argument, value in arguments.items():
+                text = text.replace(_slot(argument), json.dumps(str(value), ensure_ascii=False)[1:-1])
+            return Recorded(json.loads(text), (), error, count / (count + 1), (f"{count} calls such as this",))
+        return None
+
     def drawn(self, tool: str, arguments: Mapping[str, Any], state: State) -> Recorded | None:
         """A drawn answer and the change that pins it; None where no such thing is known to exist."""
         told = self._told[tool][:_MOST_REMEMBERED]
-        if not self._exist(arguments, state):
+        if not self._exist(arguments, state) or not _looks_of(arguments) <= self._looks[tool]:
             return None
         cell = cell_of(tool, arguments)
         one = told[drawn(state.seed, "cell", *cell) % len(told)]
@@ -69,6 +97,53 @@ class Drawing:
             known.update(path[2:])
             known.add(value if isinstance(value, str | int) else None)
         return names <= known
+
+
+def _looks_of(arguments: Mapping[str, Any]) -> set[tuple[str, str]]:
+    return {(name, look_of(value)) for name, value in arguments.items() if isinstance(value, str)}
+
+
+def _absences(
+    transitions: Sequence[Transition], looks: Mapping[str, set[tuple[str, str]]]
+) -> dict[tuple[str, str, str], tuple[str, str | None, int]]:
+    """For names of a kind that all had one answer, up to the names themselves: that answer, its error, how many.
+
+    Tools whose good names look the same way are left out unless all of those, too, were answered so.
+    """
+    answers: dict[tuple[str, str, str], Counter[tuple[str, str | None]]] = {}
+    asked: dict[tuple[str, str, str], set[str]] = {}
+    for each in transitions:
+        text = json.dumps(each.observation, sort_keys=True, ensure_ascii=False)
+        for name, value in sorted(each.arguments.items(), key=lambda item: -len(str(item[1]))):
+            if isinstance(value, str) and value:
+                pattern = rf"(?<!\w){re.escape(json.dumps(value, ensure_ascii=False)[1:-1])}(?!\w)"
+                text = re.sub(pattern, _slot(name).replace("\\", "\\\\"), text)
+        for name, look in _looks_of(each.arguments):
+            key = (each.tool, name, look)
+            answers.setdefault(key, Counter())[text, each.error] += 1
+            asked.setdefault(key, set()).add(str(each.arguments[name]))
+    found = {}
+    for key, counted in answers.items():
+        (text, error), count = counted.most_common(1)[0]
+        if len(counted) == 1 and len(asked[key]) >= _FEWEST_ABSENT and (error is not None or "#" not in key[2]):
+            found[key] = (text, error, count)
+    return found
+
+
+def _slot(name: str) -> str:
+    return f"\u27e8{name}\u27e9"
+
+
+def _agreement(one: Mapping[str, Any] | None, other: Mapping[str, Any]) -> int | None:
+    """How many cells two sessions were told alike; None when one of them was told otherwise."""
+    mine = dict(leaves(other))
+    common = 0
+    for path, value in leaves(one or {}):
+        if path in mine:
+            if mine[path] != value:
+                return None
+            common += 1
+    return common
 
 
 def _pinned(document: Mapping[str, Any], cell: tuple[str | int, ...], value: Any) -> tuple[Change, ...]:

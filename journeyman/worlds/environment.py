@@ -1,5 +1,6 @@
 """A world as an environment: the agent calls tools, the resolver answers, the state remembers, faults strike."""
 
+import asyncio
 import json
 from collections.abc import Sequence
 from copy import copy
@@ -7,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from journeyman.config import default_home
+from journeyman.config import Settings, default_home
 from journeyman.environments.determinism import Draws, VirtualClock
 from journeyman.environments.ensemble import EnsembleSuite
 from journeyman.environments.environment import Observation
@@ -16,7 +17,8 @@ from journeyman.records import Message, Outcome, Scenario, Score, ToolCall
 from journeyman.records.message import tool_result
 from journeyman.worlds.ensemble import member_names
 from journeyman.worlds.faults import Fault, Faults, Mode
-from journeyman.worlds.resolver import Answer, Resolver
+from journeyman.worlds.learned.model import learned_of
+from journeyman.worlds.resolver import Answer, Learned, Resolver
 from journeyman.worlds.state import Source, State, drawn
 from journeyman.worlds.texts.environment import TextWorldEnvironment
 from journeyman.worlds.transitions import is_json_object
@@ -77,7 +79,7 @@ class WorldEnvironment:
         messages: tuple[Message, ...] = ()
         if reply.tool_calls:
             for call in reply.tool_calls:
-                messages = (*messages, tool_result(call.id, self._told(call)))
+                messages = (*messages, tool_result(call.id, await self._tell(call)))
                 if self.abstained is not None:
                     break
         else:
@@ -119,6 +121,10 @@ class WorldEnvironment:
         )
         return twin
 
+    async def _tell(self, call: ToolCall) -> str:
+        # Asking a model takes its time, and must not hold up the other episodes of this loop.
+        return self._told(call) if self._resolver.learned is None else await asyncio.to_thread(self._told, call)
+
     def _told(self, call: ToolCall) -> str:
         name, arguments = call.function.name, is_json_object(call.function.arguments)
         if arguments is None:
@@ -146,14 +152,22 @@ class WorldSuite:
 
     version = VERSION
 
-    def __init__(self, world: World, *, faults: Mode = "faithful", times: float = 1.0, training: bool = False) -> None:
+    def __init__(
+        self,
+        world: World,
+        *,
+        faults: Mode = "faithful",
+        times: float = 1.0,
+        training: bool = False,
+        learned: Learned | None = None,
+    ) -> None:
         if training:
             world.check_training()
         if world.text is not None and faults == "stress":
             raise InvalidInput(f"world {world.name} is one of words, whose faults are not known; leave out stress")
         self.name = f"world/{world.name}" + (f" (stress x{times:g})" if faults == "stress" else "")
         self.world, self._faults = world, world.faults(faults, times)
-        self._resolver = world.built.resolver()
+        self._resolver = world.built.resolver(learned)
         self._starts = {start.id: start for start in world.starts}
 
     def scenarios(self, split: Literal["train", "held-out"] | str, count: int, seed: int) -> Sequence[Scenario]:
@@ -191,8 +205,14 @@ def world_suite(name: str, folder: Path | None = None) -> WorldSuite | EnsembleS
     """The suite of a world that was built here, or of an ensemble of them; only worlds with a valid card may be trained
     in, so only those are given."""
     folder = folder or default_home() / "worlds"
-    members = [WorldSuite(load_world(each, folder), training=True) for each in member_names(name, folder)]
+    members = [_opened(each, folder) for each in member_names(name, folder)]
     return members[0] if len(members) == 1 else EnsembleSuite(members, f"world/{name}")
+
+
+def _opened(name: str, folder: Path) -> WorldSuite:
+    world = load_world(name, folder)
+    learned = learned_of(world.built.proposer, world.built.memory, folder / name, Settings())
+    return WorldSuite(world, training=True, learned=learned)
 
 
 def _answered(name: str, arguments: dict[str, Any], told: Any, answer: Answer, fault: Fault | None) -> Answered:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from journeyman.records.evaluation import Interval
-from journeyman.statistics.intervals import clustered_mean
+from journeyman.statistics.intervals import clustered_mean, paired_mean
 from journeyman.worlds.baselines import Predictor
-from journeyman.worlds.card import Measure
+from journeyman.worlds.card import LEAD, Measure
 from journeyman.worlds.expressions import same
+from journeyman.worlds.faults import ToolFaults
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.measures import Judged, auroc, judge, total_variation
 from journeyman.worlds.schemas import ToolShape
@@ -59,8 +60,34 @@ def judged(predictor: Predictor, calls: Iterable[Transition], shapes: Mapping[st
 def shares(found: Sequence[Judged], split: str, by: str) -> list[Measure]:
     """F1 to F4 as shares of calls, with intervals from resampling sessions. An abstention counts as wrong."""
     return [
-        _share(name, split, by, [(each.session, counted(each)) for each in found if applies(each)], words)
+        share_of(name, split, by, [(each.session, counted(each)) for each in found if applies(each)], words)
         for name, (counted, applies, words) in _SHARES.items()
+    ]
+
+
+def against_copying(told: Mapping[str, Sequence[Judged]], split: str) -> list[Measure]:
+    """The world and the nearest call's copy on the same calls: on all of them, and on those that the world answers."""
+    world, copied = told["world"], told["nearest neighbour"]
+    return [lead(world, copied, split), *of_answered(world, copied, split)]
+
+
+def lead(world: Sequence[Judged], copied: Sequence[Judged], split: str) -> Measure:
+    """How much more often the world's answer is right than that of the nearest call, on the same calls.
+
+    The interval is of the differences, session by session: a session that is hard for both says nothing against one.
+    """
+    sessions = [each.session for each in world]
+    ours, theirs = ([float(each.observation) for each in found] for found in (world, copied))
+    value = paired_mean(ours, theirs, sessions) if len(set(sessions)) > 1 else None
+    return Measure(measure=LEAD, split=split, by="world", calls=len(world), value=value)
+
+
+def of_answered(world: Sequence[Judged], copied: Sequence[Judged], split: str) -> list[Measure]:
+    """F3 of the calls that the world answers, and of copying the nearest call on those same calls."""
+    pairs = [(one, other) for one, other in zip(world, copied, strict=True) if one.answered]
+    return [
+        share_of("F3 answered", split, "world", [(one.session, one.observation) for one, _ in pairs]),
+        share_of("F3 answered", split, "nearest neighbour", [(one.session, other.observation) for one, other in pairs]),
     ]
 
 
@@ -70,12 +97,12 @@ def by_source(found: Sequence[Judged], split: str) -> list[Measure]:
     for source in ("twin", "replay", "learned", "nearest"):
         own = [each for each in found if each.source == source]
         measures.append(
-            _share("F3", split, "world", [(e.session, e.observation) for e in own], f"answered by {source}")
+            share_of("F3", split, "world", [(e.session, e.observation) for e in own], f"answered by {source}")
         )
         changing = [(e.session, e.delta) for e in own if e.changes]
-        measures.append(_share("F4 changing", split, "world", changing, f"answered by {source}"))
+        measures.append(share_of("F4 changing", split, "world", changing, f"answered by {source}"))
         small = [(e.session, e.delta) for e in own if e.bucket == "1-2"]
-        measures.append(_share("F4 1-2", split, "world", small, f"answered by {source}"))
+        measures.append(share_of("F4 1-2", split, "world", small, f"answered by {source}"))
     return measures
 
 
@@ -90,8 +117,8 @@ def uncertainty(found: Sequence[Judged], split: str) -> list[Measure]:
     exact = None if area is None else Interval(estimate=area, low=area, high=area)
     return [
         Measure(measure="F12 AUROC", split=split, by="world", calls=len(answered), value=exact, slice="no interval"),
-        _share("F12 risk at 80%", split, "world", risks),
-        _share("F12 risk", split, "world", everywhere),
+        share_of("F12 risk at 80%", split, "world", risks),
+        share_of("F12 risk", split, "world", everywhere),
     ]
 
 
@@ -125,21 +152,26 @@ def play(
     return found
 
 
-def of_play(found: Sequence[Replayed], split: str, by: str) -> list[Measure]:
-    """F5, F6 and F11 of played sessions, and the share of calls right in them."""
+def of_play(
+    found: Sequence[Replayed], split: str, by: str, faults: Mapping[str, ToolFaults] | None = None
+) -> list[Measure]:
+    """F5, F6 and F11 of played sessions, and the share of calls right in them.
+
+    Sessions are played without faults; `faults` are counted into the mix of errors at the rates at which they strike.
+    """
     answered = [each for each in found if each.answered]
     delayed = [(each.session, each.right) for each in answered if each.delayed is not None]
     measures = [
-        _share("F3 in play", split, by, [(each.session, each.right) for each in found]),
-        _share("F5", split, by, delayed, "calls that read what an earlier call changed"),
-        _share("F6", split, by, [(each.session, each.repeats) for each in answered]),
+        share_of("F3 in play", split, by, [(each.session, each.right) for each in found]),
+        share_of("F5", split, by, delayed, "calls that read what an earlier call changed"),
+        share_of("F6", split, by, [(each.session, each.repeats) for each in answered]),
     ]
     by_tool: dict[str, list[Replayed]] = {}
     for each in answered:
         by_tool.setdefault(each.tool, []).append(each)
     weighted = sum(
-        len(calls) * total_variation(Counter(c.error for c in calls), Counter(c.true_error for c in calls))
-        for calls in by_tool.values()
+        len(calls) * total_variation(_expected(calls, (faults or {}).get(tool)), Counter(c.true_error for c in calls))
+        for tool, calls in by_tool.items()
     )
     mix = weighted / len(answered) if answered else None
     value = None if mix is None else Interval(estimate=mix, low=mix, high=mix)
@@ -147,6 +179,16 @@ def of_play(found: Sequence[Replayed], split: str, by: str) -> list[Measure]:
         *measures,
         Measure(measure="F11 error mix", split=split, by=by, calls=len(answered), value=value, slice="no interval"),
     ]
+
+
+def _expected(calls: Sequence[Replayed], faults: ToolFaults | None) -> dict[str | None, float]:
+    """How many calls would end in each kind of error, where faults strike as often as they are calibrated to."""
+    rates = faults.rates if faults is not None else {}
+    spared = 1.0 - sum(rates.values())
+    mix = {kind: spared * count for kind, count in Counter(each.error for each in calls).items()}
+    for kind, rate in rates.items():
+        mix[kind] = mix.get(kind, 0.0) + rate * len(calls)
+    return mix
 
 
 def _replayed(
@@ -162,7 +204,8 @@ def _sessions(calls: Sequence[Transition]) -> list[list[Transition]]:
     return [sorted(session, key=lambda each: each.order) for session in found.values()]
 
 
-def _share(name: str, split: str, by: str, counted: Sequence[tuple[str, bool]], slice: str = "") -> Measure:
+def share_of(name: str, split: str, by: str, counted: Sequence[tuple[str, bool]], slice: str = "") -> Measure:
+    """A share of calls, each told with its session, over which the interval is resampled."""
     clusters: dict[str, list[float]] = {}
     for session, is_so in counted:
         clusters.setdefault(session, []).append(float(is_so))

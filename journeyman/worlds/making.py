@@ -3,16 +3,21 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Trajectory
 from journeyman.worlds.baselines import baselines
 from journeyman.worlds.build import Built, build
 from journeyman.worlds.card import NOT_HERE, SPLITS, FidelityCard, Measure, problems_of
-from journeyman.worlds.fidelity import judged, of_play, play, shares, uncertainty
+from journeyman.worlds.fidelity import against_copying, judged, of_play, play, shares, uncertainty
 from journeyman.worlds.footprints import footprints
+from journeyman.worlds.laws import Trial, of_laws, try_laws, violations
+from journeyman.worlds.learned.earning import earned
+from journeyman.worlds.learned.model import Answers, ModelLayer
+from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.programs import read_programs
+from journeyman.worlds.resolver import LEAST, Learned
 from journeyman.worlds.sourcing import sourced
 from journeyman.worlds.state import drawn
 from journeyman.worlds.transitions import Traces, Transition, from_trajectories
@@ -33,6 +38,13 @@ class Divided:
     unseen_policy: str | None
 
 
+class Model(NamedTuple):
+    """A model that is to be a world's learned layer, and where its answers are kept."""
+
+    proposer: Proposer
+    answers: Answers
+
+
 def make_world(
     name: str,
     trajectories: Sequence[Trajectory],
@@ -41,12 +53,15 @@ def make_world(
     source: str = "",
     success: Sequence[Condition] = (),
     seed: int = 0,
+    least: float = LEAST,
+    model: Model | None = None,
 ) -> World:
     """A world with its card. `traces` are the trajectories' transitions, where they were already read.
 
     The world is built without the held-out sessions, so that its card is of exactly this world. `source` is the text of
     hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that. `success` is what
-    must hold in the end of an episode.
+    must hold in the end of an episode. `least` is the trust that a guess must have earned; `model` is asked where
+    nothing better is known, as far as it earns it.
     """
     traces = traces or from_trajectories(trajectories)
     divided = divide(traces.transitions, seed)
@@ -55,7 +70,9 @@ def make_world(
     outside = learned.rate if any(each.before is None for each in training) else None
     feet = footprints(learned.transitions)
     programs = read_programs(source, feet) if source else {}
-    built = build(learned.transitions, seed=seed, programs=programs, outside=outside)
+    built = build(learned.transitions, seed=seed, programs=programs, outside=outside, least=least)
+    if model is not None:
+        built = earned(built, model.proposer, model.answers, seed)
     chosen = [each for each in trajectories if each.session in divided.training]
     notes = {
         "sessions": len({each.session for each in traces.transitions}),
@@ -70,7 +87,8 @@ def make_world(
         name, built, _starts(chosen, learned.transitions), tuple(traces.tools.values()), source, notes=notes,
         success=tuple(success),
     )  # fmt: skip
-    return with_card(world, measured(world, traces.transitions, divided, seed))
+    layer = None if model is None else ModelLayer(built.proposer or model.proposer, built.memory, model.answers)
+    return with_card(world, measured(world, traces.transitions, divided, seed, layer))
 
 
 def divide(transitions: Sequence[Transition], seed: int) -> Divided:
@@ -95,36 +113,46 @@ def divide(transitions: Sequence[Transition], seed: int) -> Divided:
     return Divided(training, {"S1": first, "S2": second, "S4": latest}, unseen)
 
 
-def measured(world: World, transitions: Sequence[Transition], divided: Divided, seed: int) -> FidelityCard:
+def measured(
+    world: World, transitions: Sequence[Transition], divided: Divided, seed: int, learned: Learned | None = None
+) -> FidelityCard:
     """The world's card: every split that the traces allow, beside the baselines."""
     training = [each for each in transitions if each.session in divided.training]
     judging = sourced(transitions, blind=True).transitions
     answers_only = any(each.before is None for each in transitions)
     blind = [each for each in judging if each.session in divided.training]
-    predictors = {"world": world.built.resolver(), **baselines(blind)}
+    predictors = {"world": world.built.resolver(learned), **baselines(blind)}
     seen = _values(training)
     parts = {name: [each for each in judging if each.session in chosen] for name, chosen in divided.splits.items()}
     parts["S3"] = [each for part in parts.values() for each in part if _is_strange(each, seen)]
     measures: list[Measure] = []
+    trials: list[Trial] = []
     missing = dict(NOT_HERE)
     for split in SPLITS:
         if len({each.session for each in parts[split]}) < 2:
             missing[split] = f"{SPLITS[split]}: the traces hold none"
             continue
+        told = {by: judged(each, parts[split], world.built.shapes) for by, each in predictors.items()}
+        measures += against_copying(told, split)
         for by, predictor in predictors.items():
-            found = judged(predictor, parts[split], world.built.shapes)
+            found = told[by]
             measures += [
                 each for each in shares(found, split, by) if not answers_only or each.measure not in _STATE_MEASURES
             ]
             if by == "world":
                 measures += uncertainty(found, split)
                 if split != "S3":
-                    measures += of_play(play(predictor, parts[split], world.built.footprints, seed), split, by)
+                    played = play(predictor, parts[split], world.built.footprints, seed)
+                    measures += of_play(played, split, by, world.built.faults)
+                    tried = try_laws(predictor, parts[split], world.built, seed)
+                    measures += of_laws(tried, split)
+                    trials += tried
     if answers_only:
         missing["F4"] = "the traces show answers, not the state; a system that can be asked for it (staging) is needed"
     return FidelityCard(
-        world=world.content, seed=seed, measures=tuple(measures), not_measured=missing, problems=problems_of(measures)
-    )
+        world=world.content, seed=seed, measures=tuple(measures), not_measured=missing,
+        problems=problems_of(measures), violations=violations(trials),
+    )  # fmt: skip
 
 
 def _starts(trajectories: Sequence[Trajectory], transitions: Sequence[Transition]) -> tuple[Start, ...]:

@@ -92,7 +92,7 @@ def auroc(scores: Sequence[float], wrong: Sequence[bool]) -> float | None:
     return (of_right - good * (good + 1) / 2) / (good * bad)
 
 
-def total_variation(one: Mapping[Any, int], other: Mapping[Any, int]) -> float:
+def total_variation(one: Mapping[Any, float], other: Mapping[Any, float]) -> float:
     """Half the summed differences of two mixes' shares: 0 for equal ones, 1 for those with nothing in common."""
     first, second = sum(one.values()), sum(other.values())
     if not first or not second:

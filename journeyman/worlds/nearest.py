@@ -23,8 +23,8 @@ class Nearest:
     other cells of few values. The confidence is the share of the votes, weighted by likeness, that agree.
     """
 
-    def __init__(self, transitions: Sequence[Transition], neighbours: int = 7) -> None:
-        self._neighbours = neighbours
+    def __init__(self, transitions: Sequence[Transition], neighbours: int = 7, *, records: bool = True) -> None:
+        self._neighbours, self._records = neighbours, records
         self._calls: dict[str, list[Transition]] = {}
         for each in transitions:
             if each.before is not None and each.after is not None:
@@ -50,20 +50,23 @@ class Nearest:
         evidence = tuple(call.name for _, call, _ in best[:3])
         return best[0][2]._replace(confidence=most * weight / total, evidence=evidence)
 
-    def similar(self, tool: str, arguments: Mapping[str, Any], state: State) -> list[tuple[float, Transition]]:
-        """The calls most like this one, likeness in (0, 1] first."""
+    def similar(
+        self, tool: str, arguments: Mapping[str, Any], state: State, apart_from: str = ""
+    ) -> list[tuple[float, Transition]]:
+        """The calls most like this one, likeness in (0, 1] first; none of the family `apart_from`."""
         told = self._told.get(tool, ())
         here = _situation(state.document, told)
         found = [
             (_likeness(arguments, call.arguments, here, self._situation_of(call, told)), place, call)
             for place, call in enumerate(self._calls.get(tool, ()))
+            if not apart_from or call.family != apart_from
         ]
         found.sort(key=lambda each: (-each[0], each[1]))
         return [(likeness, call) for likeness, _, call in found[: self._neighbours]]
 
     def _carried(self, call: Transition, arguments: Mapping[str, Any], state: State) -> Recorded | None:
         if id(call) not in self._cases:
-            self._cases[id(call)] = explained(call)
+            self._cases[id(call)] = explained(call, records=self._records)
         case = self._cases[id(call)]
         if case is None:
             return None

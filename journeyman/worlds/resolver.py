@@ -3,8 +3,9 @@
 Whatever a layer proposes is checked against the tool's schema, its footprint and the state before it is committed.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Literal, Protocol
 
 from journeyman.errors import InvalidInput, ProgramFailed
@@ -13,14 +14,20 @@ from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Recorded, Replay
-from journeyman.worlds.schemas import ToolShape, fits, is_valid
+from journeyman.worlds.schemas import ToolShape, fits, is_strange, is_valid
 from journeyman.worlds.sourcing import ROOT
 from journeyman.worlds.state import Change, Path, State, applied, table_of
 
 _ONE_RECORDING = 0.5
-LEAST = 0.7
-"""An unadmitted rule, or a vote of neighbours, must have been right so often on held-out calls to be asked at all."""
+LEAST = 0.5
+"""What is no twin must have been right so often on held-out calls to be asked at all: likelier right than wrong.
+
+Where a wrong answer costs c times what a right one is worth, and none costs nothing, the best threshold on a calibrated
+trust is c / (1 + c); this is c = 1.
+"""
 _AGREED = 0.6
+ANY_TOOL = "*"
+"""In place of a tool's name: what votes earned for all tools together."""
 Layer = Literal["twin", "replay", "learned", "nearest", "drawn", "abstain"]
 
 
@@ -44,6 +51,10 @@ class Learned(Protocol):
         self, tool: str, arguments: Mapping[str, Any], state: State, shape: ToolShape, footprint: Footprint
     ) -> Recorded | None:
         """A proposal; None when it has none."""
+        ...
+
+    def trust(self, tool: str) -> float:
+        """How often its proposals for this tool were right on calls that it never saw; 0 where none was tried."""
         ...
 
 
@@ -97,6 +108,8 @@ class Resolver:
             return _abstain(f"no call to {tool} was ever seen")
         if not fits(shape.arguments, dict(arguments)):
             return _abstain(f"{tool} was never seen with arguments of this shape")
+        if is_strange(shape, arguments):
+            return _abstain(f"{tool} was never seen with names of this kind, nor to refuse any")
         footprint = self.footprints.get(tool, Footprint())
         for layer, found in self._proposals(tool, arguments, state, shape, footprint):
             problem = self.problem(shape, footprint, state, found)
@@ -140,18 +153,28 @@ class Resolver:
         recorded = self.replay.answer(tool, arguments, state)
         if recorded is not None and recorded.confidence >= min(self.least, _ONE_RECORDING):
             yield "replay", recorded
-        if self.learned is not None:
-            proposed = self.learned.propose(tool, arguments, state, shape, footprint)
-            if proposed is not None and proposed.confidence >= self.least:
-                yield "learned", proposed
-        guessed = self._run(self.guesses.get(tool), arguments, state)
-        if guessed is not None and guessed.confidence >= self.least:
-            yield "learned", guessed
+        yield from self._guessed(tool, arguments, state, shape, footprint)
+
+    def _guessed(
+        self, tool: str, arguments: Mapping[str, Any], state: State, shape: ToolShape, footprint: Footprint
+    ) -> Iterator[tuple[Layer, Recorded]]:
+        """What no held-out call has proven, the most trusted first; what is trusted too little is not asked."""
         near = self.nearest.answer(tool, arguments, state)
+        asked: list[tuple[float, Layer, Callable[[], Recorded | None]]] = []
+        if self.learned is not None:
+            model = self.learned
+            ask = partial(model.propose, tool, arguments, state, shape, footprint)
+            asked.append((model.trust(tool), "learned", ask))
+        if tool in self.guesses:
+            run = partial(self._run, self.guesses[tool], arguments, state)
+            asked.append((self.trust.get(tool, 0.0), "learned", run))
         if near is not None:
-            near = near._replace(confidence=self.neighbours.get(vote_key(tool, near.confidence), 0.0))
-            if near.confidence >= self.least:
-                yield "nearest", near
+            trusted = near._replace(confidence=self._trust_in_votes(tool, near.confidence))
+            asked.append((trusted.confidence, "nearest", lambda: trusted))
+        for trust, layer, propose in sorted(asked, key=lambda each: -each[0]):
+            found = propose() if trust >= self.least else None
+            if found is not None and found.confidence >= self.least:
+                yield layer, found
 
     def _untold(
         self, drawing: Drawing, tool: str, arguments: Mapping[str, Any], state: State, said: Recorded | None
@@ -160,11 +183,21 @@ class Resolver:
         recorded = drawing.recorded(tool, arguments, state)
         if recorded is not None and recorded.confidence >= min(self.least, _ONE_RECORDING):
             yield "replay", recorded
+        absent = drawing.absent(tool, arguments, state)
+        if absent is not None and absent.confidence >= self.least:
+            yield "learned", absent
         imagined = drawing.drawn(tool, arguments, state)
         if imagined is not None:
             yield "drawn", imagined
         if said is not None and said.error is not None:
             yield "twin", said
+        guessed = self._run(self.guesses.get(tool), arguments, state)
+        if guessed is not None and guessed.error is not None and guessed.confidence >= self.least:
+            yield "learned", guessed
+
+    def _trust_in_votes(self, tool: str, confidence: float) -> float:
+        of_all = self.neighbours.get(vote_key(ANY_TOOL, confidence), 0.0)
+        return self.neighbours.get(vote_key(tool, confidence), of_all)
 
     def _run(self, twin: Twin | None, arguments: Mapping[str, Any], state: State) -> Recorded | None:
         if twin is None:

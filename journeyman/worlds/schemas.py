@@ -1,9 +1,10 @@
 """What a tool takes and tells, inferred from its calls: JSON Schema, as far as shapes go."""
 
 import json
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from journeyman.worlds.transitions import Transition
@@ -12,6 +13,8 @@ Schema = dict[str, Any]
 _MOST_NAMES = 12
 """An object with more different keys than this, most of them rare, is a map: its keys are data."""
 _FEW_ON_EITHER_SIDE = 3
+_FEWEST_IDS = 8
+_MOST_LOOKS = 3
 
 
 @dataclass(frozen=True)
@@ -20,7 +23,8 @@ class ToolShape:
 
     A schema is None where no result, or no error, was seen. `errors` counts by kind. `changed_at` is where a tool's
     results took another shape for good, in the order of its calls: what was before is another tool's, so to speak, and
-    the schema is that of the calls after it.
+    the schema is that of the calls after it. `looks` are the kinds of ids that were given, by argument, where they are
+    few.
     """
 
     tool: str
@@ -30,6 +34,7 @@ class ToolShape:
     calls: int
     errors: Mapping[str, int]
     changed_at: str | None = None
+    looks: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
 
 def infer(values: Sequence[Any]) -> Schema:
@@ -73,6 +78,21 @@ def is_valid(shape: ToolShape, observation: Any, error: str | None) -> bool:
     return schema is not None and fits(schema, observation)
 
 
+def look_of(value: str) -> str:
+    """What kind of name a text is: numbers are `#`; letters beside them stay, as in ids; words are `a` and `Aa`."""
+    if any(letter.isdigit() for letter in value):
+        return re.sub(r"\d+", "#", value)
+    return re.sub(r"[^\W\d_a-z]", "A", re.sub(r"[a-z]+", "a", value))
+
+
+def is_strange(shape: ToolShape, arguments: Mapping[str, Any]) -> bool:
+    """Whether a tool that was never seen to refuse is given a name unlike all ids that it was ever given."""
+    if shape.error_result is not None:
+        return False
+    given = ((name, value) for name, value in arguments.items() if isinstance(value, str))
+    return any(name in shape.looks and look_of(value) not in shape.looks[name] for name, value in given)
+
+
 def shapes(transitions: Sequence[Transition]) -> dict[str, ToolShape]:
     """The shape of every tool that was called."""
     by_tool: dict[str, list[Transition]] = {}
@@ -101,7 +121,21 @@ def _shape(calls: Sequence[Transition]) -> ToolShape:
         calls=len(calls),
         errors=dict(Counter(each.error for each in calls if each.error is not None)),
         changed_at=None if cut is None else calls[cut].name,
+        looks=_looks(now),
     )
+
+
+def _looks(calls: Sequence[Transition]) -> dict[str, list[str]]:
+    given: dict[str, list[Any]] = {}
+    for each in calls:
+        for name, value in each.arguments.items():
+            given.setdefault(name, []).append(value)
+    found = {name: {look_of(value) for value in values if isinstance(value, str)} for name, values in given.items()}
+    return {
+        name: sorted(looks)
+        for name, looks in found.items()
+        if len(given[name]) >= _FEWEST_IDS and 0 < len(looks) <= _MOST_LOOKS and all("#" in look for look in looks)
+    }
 
 
 def _of_results(calls: Sequence[Transition]) -> Schema | None:

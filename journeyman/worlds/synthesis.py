@@ -5,7 +5,7 @@ nothing explains stays unexplained, and the resolver's next layer answers it.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from typing import Any
 
@@ -64,14 +64,18 @@ def synthesize(tool: str, calls: Sequence[Transition]) -> Rule | None:
     return Rule(tool, tuple(cases))
 
 
-def explained(call: Transition) -> Case | None:
+def explained(call: Transition, *, records: bool = True) -> Case | None:
     """One call alone as a case: what its answer repeats of the arguments and the state is read there, the rest stands.
 
-    None when the call has no state, or its changes are at places that nothing names.
+    None when the call has no state, or its changes are at places that nothing names. Without `records` only single
+    values are read there, and records and lists in the answer stand as they are.
     """
     if call.before is None or call.after is None:
         return None
-    return _body([_prepared(call)])
+    seen = _prepared(call)
+    case = _body([seen])
+    whole = isinstance(call.observation, Mapping | list)
+    return case if records or case is None or not whole else replace(case, observation=["const", call.observation])
 
 
 def _divided(group: list[_Seen]) -> list[tuple[list[_Seen], Case | None]]:
@@ -185,14 +189,17 @@ def _fitted(
     families = {each.call.family or each.call.session for each in group}
     constant = all(written_as(value) == written_as(values[0]) for value in values)
     telling = isinstance(values[0], str | int | float) and not isinstance(values[0], bool) and bool(values[0])
-    if constant and (not telling or len(families) >= _MANY_FAMILIES):
+    # Of one call alone nothing is constant: a whole record in its answer is looked for in the state, too.
+    alone = len(group) == 1 and isinstance(values[0], Mapping | list) and bool(values[0])
+    if constant and not alone and (not telling or len(families) >= _MANY_FAMILIES):
         return ["const", values[0]]
     for candidate in _tried(values, group, after, old, as_key):
         if _share([_gives(candidate, each, value, after, as_key) for each, value in zip(group, values, strict=True)]):
             return candidate
     if constant and not isinstance(values[0], Mapping | list):
         return ["const", values[0]]
-    return _taken_apart(values, group, after=after, depth=depth)
+    apart = _taken_apart(values, group, after=after, depth=depth)
+    return ["const", values[0]] if apart is None and alone else apart
 
 
 def _tried(

@@ -137,6 +137,32 @@ def error_kind(observation: Json, arguments: Mapping[str, Json] = {}) -> str | N
     return " ".join(text.split())[:_LONGEST_KIND] or "error"
 
 
+def with_common_kinds(transitions: Sequence[Transition]) -> list[Transition]:
+    """The same calls, each error under the commonest kind of its tool that says the same words here.
+
+    "unknown account account" is `unknown account {account}` like the others, though the name stands in it twice.
+    """
+    counts = Counter((each.tool, each.error) for each in transitions if each.error is not None)
+    ranked: dict[str, list[str]] = {}
+    for (tool, kind), _ in counts.most_common():
+        ranked.setdefault(tool, []).append(str(kind))
+    found = []
+    for each in transitions:
+        said = None if each.error is None else _filled(each.error, each.arguments)
+        kinds = ranked.get(each.tool, ()) if each.error is not None else ()
+        common = next((kind for kind in kinds if _filled(kind, each.arguments) == said), each.error)
+        found.append(each if common == each.error else replace(each, error=common))
+    return found
+
+
+def _filled(kind: str, arguments: Mapping[str, Json]) -> str:
+    text = kind
+    for name, value in arguments.items():
+        if isinstance(value, str):
+            text = text.replace(f"{{{name}}}", value)
+    return text
+
+
 def contradictions(transitions: Sequence[Transition]) -> list[tuple[Transition, Transition]]:
     """Pairs of one call made twice in succession that were answered differently, by a tool that otherwise repeats.
 
@@ -239,6 +265,7 @@ def _finished(traces: Traces, redactor: Redactor) -> Traces:
             replace(each, arguments=arguments, observation=observation, error=error_kind(observation, arguments))
         )
     traces.redacted = Counter(redactor.counts) - before
+    cleaned = with_common_kinds(cleaned)
     traces.transitions = cleaned
     for _, other in contradictions(cleaned):
         traces.leave_out("answers that contradict the one before", f"{other.name} {other.tool}")

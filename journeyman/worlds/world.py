@@ -19,13 +19,14 @@ from journeyman.worlds.build import Built
 from journeyman.worlds.card import FidelityCard, allow_training
 from journeyman.worlds.faults import Bug, Faults, Mode, ToolFaults
 from journeyman.worlds.footprints import Footprint
+from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.programs import read_programs
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape
 from journeyman.worlds.texts.form import TextForm
 from journeyman.worlds.transitions import Transition
 
-FORMAT = 1
+FORMAT = 2
 _FILE = "world.json.zst"
 _CONSENT = "trusted-programs"
 _MOST_BYTES = 1 << 30
@@ -104,6 +105,9 @@ class World:
             "bugs": [asdict(bug) for bug in built.bugs],
             "neighbours": dict(built.neighbours),
             "outside": built.outside,
+            "least": built.least,
+            "cautious": built.cautious,
+            "proposer": None if built.proposer is None else asdict(built.proposer),
             "source": self.source,
             "tools": [tool.wire() for tool in self.tools],
             "starts": [
@@ -176,6 +180,9 @@ def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:
         },
         bugs=tuple(Bug(**{**bug, "examples": tuple(bug["examples"])}) for bug in wire["bugs"]),
         outside=wire["outside"],
+        least=wire["least"],
+        cautious=wire["cautious"],
+        proposer=None if wire["proposer"] is None else Proposer(**wire["proposer"]),
     )
     starts = tuple(
         Start(

@@ -6,10 +6,14 @@ from dataclasses import replace
 from journeyman.errors import InvalidInput
 from journeyman.worlds.build import Built, build
 from journeyman.worlds.making import divide, measured
+from journeyman.worlds.resolver import vote_key
 from journeyman.worlds.texts.episodes import TextEpisode, TextTraces
 from journeyman.worlds.texts.form import ROOT, TextForm, learn_form
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.world import Condition, Start, World, with_card
+
+_LEAST = 0.7
+"""A guess about words leads to places: one that is wrong ends an episode elsewhere, so it must have earned more."""
 
 
 def make_text_world(name: str, traces: TextTraces, *, success: Sequence[Condition] = (), seed: int = 0) -> World:
@@ -39,7 +43,7 @@ def make_text_world(name: str, traces: TextTraces, *, success: Sequence[Conditio
         "verbs with lasting effects": list(form.lasting),
         "hidden states that began alike": sum(len(found) > 1 for found in (form.starts or {}).values()),
     }
-    built = _without_imagined_places(build(known, seed=seed))
+    built = _without_imagined_places(build(known, seed=seed, least=_LEAST, cautious=True))
     world = World(name, built, _starts(form, training), notes=notes, text=form, success=tuple(success))
     return with_card(world, measured(world, judged, divided, seed))
 
@@ -76,7 +80,7 @@ def _without_imagined_places(built: Built) -> Built:
     return replace(
         built,
         rules={tool: rule for tool, rule in built.rules.items() if tool not in guessed},
-        neighbours={key: trust for key, trust in built.neighbours.items() if key.rpartition("/")[0] not in guessed},
+        neighbours={**built.neighbours, **{vote_key(tool, share): 0.0 for tool in guessed for share in (0.0, 1.0)}},
     )
 
 

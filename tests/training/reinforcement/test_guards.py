@@ -232,7 +232,11 @@ async def run_of(tiny, folder, suite, anchor=None, **fields):
 
 
 async def test_a_whole_run_in_a_simulation_that_holds_counts_both_lanes(tiny, tmp_path):
-    kept, reports, stopped = await run_of(tiny, tmp_path, HONEST, RealSuite(), steps=2, anchor_share=0.25)
+    # Many letters pay, so that a model of random weights surely wins something; canaries would, too.
+    letters = "abcdefghijklmnopqrstuvwxyz"
+    kept, reports, stopped = await run_of(
+        tiny, tmp_path, PayingSuite("world", letters), RealSuite(letters), steps=2, anchor_share=0.25, canaries=0
+    )
     assert stopped is None
     assert all(report.values["held"] == report.values["audited"] > 0 for report in reports)
     assert all("gap" in report.curves() and "anchor reward" in report.curves() for report in reports)

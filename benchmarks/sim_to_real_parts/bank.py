@@ -35,7 +35,8 @@ class DeskInWorld(BankEnvironment):
 
     def __init__(self, scenario: Scenario, world: World, start: Start, resolver: Resolver) -> None:
         super().__init__(scenario)
-        self._tools = WorldEnvironment(scenario, start, world, resolver, world.faults())
+        within = Scenario(id=scenario.id, environment=f"world/{world.name}", kind="world")
+        self._tools = WorldEnvironment(within, start, world, resolver, world.faults())
 
     async def step(self, reply: Message) -> Observation:
         """Let the world answer the calls, and note what it confirmed; without calls, the customer answers."""

@@ -17,8 +17,10 @@ def captured(suite: TextWorldExpressSuite, scenarios: int, seed: int, per_scenar
     found: list[Trajectory] = []
     for number, scenario in enumerate(suite.scenarios("train", scenarios, seed)):
         first = per_scenario * number + number // len(CAPTURED)
-        names = [CAPTURED[(first + place) % len(CAPTURED)] for place in range(per_scenario)]
-        found += [each for name in names if (each := attempt(suite, scenario, name, seed)) is not None]
+        for place in range(per_scenario):
+            name, again = CAPTURED[(first + place) % len(CAPTURED)], place // len(CAPTURED)
+            each = attempt(suite, scenario, name, seed + again)
+            found += [] if each is None else [each]
     return found
 
 
@@ -28,6 +30,6 @@ def attempt(suite: TextWorldExpressSuite, scenario: Scenario, name: str, seed: i
     if script is None:
         return None
     played = roll_out(
-        suite.environment(scenario), scenario, ScriptedEngine(script), name, session=f"{name}@{scenario.id}"
+        suite.environment(scenario), scenario, ScriptedEngine(script), name, session=f"{name}-{seed}@{scenario.id}"
     )
     return asyncio.run(played)

@@ -34,7 +34,7 @@ def games(*, quick: bool) -> tuple[Game, ...]:
             max_steps=15,
         )
     )  # fmt: skip
-    return Game("coin", two_rooms, 32, 2, 1 if quick else 3), Game("coin of 5 rooms", five, 12 if quick else 40, 5, 2)
+    return Game("coin", two_rooms, 32, 2, 1 if quick else 2), Game("coin of 5 rooms", five, 6 if quick else 10, 10, 1)
 
 
 def world_of(game: Game, seed: int) -> tuple[World, list[Trajectory], dict[str, Scenario]]:

@@ -63,7 +63,7 @@ def _coin(game: Game, seed: int) -> list[Row]:
 
 
 def _bank(seed: int, *, quick: bool) -> list[Row]:
-    world, of_start = bank.world_of(20 if quick else 60, seed)
+    world, of_start = bank.world_of(20 if quick else 40, seed)
     resolver = world.built.resolver()
     starts = {of_start[start.id].id: start for start in world.starts}
     scenarios = {each.id: each for each in of_start.values()}
@@ -74,10 +74,7 @@ def _bank(seed: int, *, quick: bool) -> list[Row]:
     def script(name: str) -> Callable[[Scenario, int], Script | None]:
         return lambda scenario, number: bank.script(name, scenario, _OTHER_SEEDS + number)
 
-    of_policy = {
-        name: pairs(scenarios, simulated, bank.REAL.environment, script(name), 1 if quick else 2)
-        for name in bank.POLICIES
-    }
+    of_policy = {name: pairs(scenarios, simulated, bank.REAL.environment, script(name), 1) for name in bank.POLICIES}
     return _about("bank", world) + _rows("bank, world", of_policy, JUDGED["bank"])
 
 

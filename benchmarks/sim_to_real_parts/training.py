@@ -20,6 +20,7 @@ from record import Row, row
 
 from journeyman.config import Settings
 from journeyman.demos.rl import BASE
+from journeyman.engines.attached import AttachedEngine
 from journeyman.engines.held import HeldEngine
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
@@ -35,8 +36,8 @@ from sim_to_real_parts.captures import captured
 
 LEARNER, SUITES = "learner", {"world": "world/coin", "real": "learning_parts.coin:suite"}
 ARGUMENTS = (
-    "--learning-rate", "5e-4", "--steps", "6", "--scenarios", "3", "--attempts", "8", "--new-tokens", "8",
-    "--max-calls", "4", "--evaluate-every", "0", "--evaluate-scenarios", "8", "--concurrency", "8",
+    "--learning-rate", "5e-4", "--steps", "4", "--scenarios", "3", "--attempts", "8", "--new-tokens", "8",
+    "--max-calls", "4", "--evaluate-every", "0", "--evaluate-scenarios", "6", "--concurrency", "8",
 )  # fmt: skip
 """Lighter than the task `coin` of benchmarks/learning.py, alike for both arms."""
 CAPTURED = (32, 2)
@@ -96,29 +97,27 @@ def read(home: Path, arm: str) -> Arm:
 
 def really(home: Path, seed: int, threads: int) -> tuple[float, float]:
     """The trained policy of a home on the real game's held-out scenarios: success as it samples, and at its surest."""
-    return measured(home, coin, seed, threads)
+    return asyncio.run(_measured(home, coin, seed, threads))
 
 
-def measured(home: Path, suite: Suite, seed: int, threads: int, *, adapter: bool = True) -> tuple[float, float]:
-    """The policy of a home, or the base, on a suite's held-out scenarios: those of a run of that seed."""
-    return asyncio.run(_measured(home, suite, seed, threads, adapter))
-
-
-async def _measured(home: Path, suite: Suite, seed: int, threads: int, adapter: bool) -> tuple[float, float]:
+async def _measured(home: Path, suite: Suite, seed: int, threads: int) -> tuple[float, float]:
     settings = Settings(home=home, models=MODELS)
     with closing(open_store(settings)) as store:
-        config = RLConfig.model_validate(store.find(Run)[0].config).model_copy(update={"seed": seed})
-        folder = Path(find_adapter(store, LEARNER).path) if adapter else None
+        done = {point.run_id for point in store.find(Point, limit=10_000) if point.id.endswith("-after")}
+        run_of = next(each for each in store.find(Run) if each.id in done)
+        config = RLConfig.model_validate(run_of.config).model_copy(update={"seed": seed})
+        folder = Path(find_adapter(store, LEARNER).path)
     model = MODELS / BASE
     process = EngineProcess.local(
         model, model.name, home, threads=threads, precision="float32", arguments=("--rows", "32")
     )
-    async with SupervisedEngine(process) as supervised, HeldEngine(supervised) as engine:
-        name = model.name
-        if folder is not None:
-            name = "trained"
-            await engine.load(name, folder)
+    local = config.engine == "local"
+    running = SupervisedEngine(process) if local else AttachedEngine(config.engine, settings, model.name)
+    async with running as server, HeldEngine(server) as engine:
+        name = f"{LEARNER}-{home.name}-trained"
+        await engine.load(name, folder)
         found = await measure(config, Task(suite, own_score("success"), engine, home), name)
+        await engine.unload(name)
     return found.mean, found.greedy
 
 

@@ -47,8 +47,9 @@ def test_health_says_how_it_computes(served):
 
 def test_an_engine_that_hangs_does_not_say_that_it_is_well(serve):
     served = serve()
-    release = threading.Event()
-    served.engine._scheduler.call(lambda model: release.wait(WAIT))
+    hangs, release = threading.Event(), threading.Event()
+    served.engine._scheduler.call(lambda model: (hangs.set(), release.wait(WAIT)))
+    assert hangs.wait(WAIT)
     with pytest.raises(TimeoutError):
         urllib.request.urlopen(f"{served.url}/healthz", timeout=0.3)
     release.set()

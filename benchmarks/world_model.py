@@ -97,7 +97,7 @@ def main(
         told = asyncio.run(_told(Settings(home=home), list(names), judged, built, home))
     results = _results(built, judged, calls, {names[model]: said for model, said in told.items()}, seed)
     extra = {
-        "rows": len(train),
+        "rows learned from": len(train),
         "epochs": epochs,
         "calls asked about": len(judged),
         "tools": len({_tool(each) for each in judged}),

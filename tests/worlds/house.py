@@ -38,7 +38,8 @@ class House:
     def scene(self) -> str:
         lamp = " A lamp stands there." if self.lamp == self.here and not self.done else ""
         there = self.second if self.here == self.first else self.first
-        return f"You stand in the {self.here}.{lamp}\nA box is there. One way leads to the {there}."
+        way = self.way if self.here == self.first else self.back
+        return f"You stand in the {self.here}.{lamp}\nA box is there. {way.capitalize()} of it is the {there}."
 
     def act(self, action: str) -> str:
         if action not in self.menu():

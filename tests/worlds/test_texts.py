@@ -11,13 +11,14 @@ from journeyman.errors import InvalidInput
 from journeyman.records import Message
 from journeyman.records.message import assistant, tool_result, user
 from journeyman.worlds.environment import WorldSuite
+from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.form import TextForm, learn_form
 from journeyman.worlds.texts.making import make_text_world
 from journeyman.worlds.world import World, load_world
 from tests.worlds import house
 
-SEEDS = range(10)
+SEEDS = range(18)
 
 
 @cache
@@ -96,6 +97,22 @@ async def test_the_world_never_says_what_the_real_house_would_not():
     assert right > 0.6 * answered
 
 
+def test_where_a_verb_leads_is_read_off_the_scene_and_known_from_whoever_was_there():
+    admission = world().built.admissions["go"]
+    assert (form().linked, world().text.linked if world().text else ()) == ((), ("go",))
+    assert admission.admitted
+    assert admission.right == admission.answered >= 5
+    twin = world().built.programs["go"]
+    start = next(each for each in world().starts if "take lamp" not in each.messages[-1].text)
+    way = next(each for each in start.document["text"]["You can"] if each.startswith("go "))
+    answer, changes, error = twin.run({"action": way, "rest": way.removeprefix("go ")}, start.document)
+    assert "A lamp stands there." in answer["said"]
+    assert error is None
+    assert changes
+    with pytest.raises(Unknown):
+        twin.run({"action": "go up", "rest": "up"}, start.document)
+
+
 async def test_success_is_what_the_builder_said_and_ends_the_episode():
     start = next(each for each in world().starts if "take lamp" in each.messages[-1].text)
     told, scores, done = await played(world(), start.id, ["look", "take lamp"])
@@ -107,7 +124,8 @@ async def test_success_is_what_the_builder_said_and_ends_the_episode():
 
 async def test_where_nobody_went_the_world_abstains_and_nothing_is_rewarded():
     made = world()
-    bare = replace(made, built=replace(made.built, memory=[each for each in made.built.memory if each.tool != "go"]))
+    kept = [each for each in made.built.memory if each.tool != "go"]
+    bare = replace(made, built=replace(made.built, memory=kept, programs={}))
     start = made.starts[0]
     way = next(each for each in start.document["text"]["You can"] if each.startswith("go "))
     told, scores, done = await played(bare, start.id, [way])

@@ -32,7 +32,7 @@ class TextForm:
     `labels` are those of the status lines, in order; `menu` is the one that lists possible actions. `scene` is how
     scenes begin. `lasting` are verbs with lasting effects. After one of `endings` no episode went on, and none
     had more than `longest` actions. `starts` holds, by what episodes began with, the recordings that tell hidden states
-    apart which began with the same words.
+    apart which began with the same words. `linked` are verbs that lead where the scene says: see `links`.
     """
 
     labels: tuple[str, ...] = ()
@@ -42,6 +42,7 @@ class TextForm:
     endings: tuple[str, ...] = ()
     longest: int = 1
     starts: Mapping[str, Sequence[Mapping[str, str]]] | None = None
+    linked: tuple[str, ...] = ()
 
     def told(self, text: str) -> dict[str, Any]:
         """An answer as JSON: `said`, and a list for each status line."""
@@ -100,7 +101,7 @@ class TextForm:
     @classmethod
     def read(cls, wire: Mapping[str, Any]) -> "TextForm":
         """From its JSON."""
-        lists = {name: tuple(wire[name]) for name in ("labels", "lasting", "endings")}
+        lists = {name: tuple(wire[name]) for name in ("labels", "lasting", "endings", "linked")}
         return cls(**{**wire, **lists})
 
 
@@ -166,11 +167,13 @@ def _endings(form: TextForm, episodes: Sequence[TextEpisode]) -> tuple[str, ...]
 
 
 def _lasting(form: TextForm, episodes: Sequence[TextEpisode]) -> tuple[str, ...]:
-    verbs = sorted({action.partition(" ")[0].lower() for each in episodes for action, _ in each.steps} - {""})
+    uses = Counter(action.partition(" ")[0].lower() for each in episodes for action, _ in each.steps)
+    verbs = sorted(set(uses) - {""})
     left = _conflicts(form, episodes)
     while left:
         counts = {verb: _conflicts(_with(form, lasting=(*form.lasting, verb)), episodes) for verb in verbs}
-        best = min(counts, key=lambda verb: counts[verb])
+        # Of verbs that explain as much, the rarest: the others do so by telling everything apart.
+        best = min(counts, key=lambda verb: (counts[verb], uses[verb]))
         if counts[best] > (1 - _LEAST_GAIN) * left:
             break
         form, left = _with(form, lasting=(*form.lasting, best)), counts[best]

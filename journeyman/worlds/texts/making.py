@@ -9,6 +9,7 @@ from journeyman.worlds.making import divide, measured
 from journeyman.worlds.resolver import vote_key
 from journeyman.worlds.texts.episodes import TextEpisode, TextTraces
 from journeyman.worlds.texts.form import ROOT, TextForm, learn_form
+from journeyman.worlds.texts.links import judged_links, links_of
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.world import Condition, Start, World, with_card
 
@@ -43,7 +44,7 @@ def make_text_world(name: str, traces: TextTraces, *, success: Sequence[Conditio
         "verbs with lasting effects": list(form.lasting),
         "hidden states that began alike": sum(len(found) > 1 for found in (form.starts or {}).values()),
     }
-    built = _without_imagined_places(build(known, seed=seed, least=_LEAST, cautious=True))
+    form, built = _with_links(form, _without_imagined_places(build(known, seed=seed, least=_LEAST, cautious=True)))
     world = World(name, built, _starts(form, training), notes=notes, text=form, success=tuple(success))
     return with_card(world, measured(world, judged, divided, seed))
 
@@ -70,6 +71,21 @@ def transitions_of(form: TextForm, episode: TextEpisode, *, blind: bool = False)
         )  # fmt: skip
         document = after
     return found
+
+
+def _with_links(form: TextForm, built: Built) -> tuple[TextForm, Built]:
+    """Verbs that lead from scene to scene, and have no twin yet, get one that reads the scene, where it is admitted."""
+    leading = [tool for tool, found in built.footprints.items() if (ROOT, "here") in found.writes]
+    tried = {
+        tool: judged_links(tool, form, built.memory)
+        for tool in leading
+        if tool not in built.admissions or not built.admissions[tool].admitted
+    }
+    found = {tool: admission for tool, admission in tried.items() if admission.admitted}
+    form = replace(form, linked=tuple(sorted(found)))
+    return form, replace(
+        built, admissions={**built.admissions, **found}, programs={**built.programs, **links_of(form, built.memory)}
+    )
 
 
 def _without_imagined_places(built: Built) -> Built:

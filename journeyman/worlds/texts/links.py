@@ -1,0 +1,78 @@
+"""Where an action leads, read off the scene: the sentence that names its object names a place that was seen elsewhere.
+
+A twin for verbs that lead from scene to scene. It tells only scenes that were recorded of the same beginning with the
+same lasting effects, whichever way and whoever came there; where the sentence names no such place, or several, it
+does not know.
+"""
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from journeyman.worlds.admission import Admission, admit
+from journeyman.worlds.expressions import Unknown
+from journeyman.worlds.state import Change, difference
+from journeyman.worlds.texts.form import ROOT, TextForm
+from journeyman.worlds.transitions import Transition
+
+_SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
+_PUNCTUATION = " .!?:"
+Places = dict[str, set[str]]
+"""By a place's name, the answers that showed it, as JSON."""
+
+
+class Links:
+    """The twin of one verb."""
+
+    def __init__(self, tool: str, form: TextForm, memory: Iterable[Transition]) -> None:
+        self.tool, self._form = tool, form
+        self._places: dict[str, Places] = {}
+        for each in memory:
+            if each.order == 0 and each.before is not None:
+                here = each.before[ROOT]
+                status = {label: here[label] for label in form.labels if label in here}
+                self._see(here, {"said": here["here"], **status})
+            if each.after is not None:
+                self._see(each.after[ROOT], each.observation)
+
+    def run(self, arguments: Mapping[str, Any], document: Any) -> tuple[Any, tuple[Change, ...], str | None]:
+        """The one recorded scene to which a sentence about the action's object points; Unknown otherwise."""
+        here, wanted = document[ROOT], arguments.get("rest", "").lower()
+        known = self._places.get(_key(here), {})
+        told = [sentence.lower() for sentence in _SENTENCE.split(here["here"])[1:]]
+        about = [sentence for sentence in told if wanted and re.search(rf"\b{re.escape(wanted)}\b", sentence)]
+        places = [place for place in known if any(place in each for each in about)]
+        found = {answer for place in places for answer in known[place]}
+        if len(found) != 1:
+            raise Unknown(f"{self.tool} {wanted}")
+        answer = json.loads(found.pop())
+        return answer, difference(document, self._form.after(document, arguments["action"], answer)), None
+
+    def _see(self, here: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        if self._form.scene and told["said"].startswith(self._form.scene):
+            name = _SENTENCE.split(told["said"])[0].removeprefix(self._form.scene).strip(_PUNCTUATION).lower()
+            if name:
+                self._places.setdefault(_key(here), {}).setdefault(name, set()).add(json.dumps(told))
+
+
+def judged_links(tool: str, form: TextForm, memory: Sequence[Transition]) -> Admission:
+    """How the twin of a verb does on each session's calls, made from what the other sessions saw."""
+    sessions = dict.fromkeys(each.session for each in memory if each.tool == tool)
+    trials = [
+        (
+            Links(tool, form, [each for each in memory if each.session != session]),
+            [each for each in memory if each.session == session and each.tool == tool],
+        )
+        for session in sessions
+    ]
+    return admit(trials, tool)
+
+
+def links_of(form: TextForm, memory: Sequence[Transition]) -> dict[str, Links]:
+    """The twins of the verbs that were admitted."""
+    return {tool: Links(tool, form, memory) for tool in form.linked}
+
+
+def _key(here: Mapping[str, Any]) -> str:
+    return json.dumps([here["start"], here["since"]])

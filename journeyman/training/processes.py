@@ -30,6 +30,8 @@ from journeyman.training.threads import use_threads
 
 LONGEST_WAIT = timedelta(minutes=30)
 """For one step of the slowest process; then the run ends with an error, not with silence."""
+_LAST_BREATH = 10.0
+"""Seconds in which processes that broke a connection end."""
 _TASK, _RANK, _PORT = "JOURNEYMAN_TRAINING_TASK", "JOURNEYMAN_TRAINING_RANK", "JOURNEYMAN_TRAINING_PORT"
 
 
@@ -89,7 +91,7 @@ def helped(task: Task, processes: int) -> Iterator[Callable[[str], None] | None]
         _join(port, 0, processes, task.config["device"])
         yield tell
     except (RuntimeError, BrokenPipeError) as error:
-        ended = [other for other in others if other.poll() not in (None, 0)]
+        ended = _ended_by_themselves(others)
         if not ended:
             raise
         said = ended[0].communicate()[1].strip().splitlines()[-1:]
@@ -104,6 +106,14 @@ def helped(task: Task, processes: int) -> Iterator[Callable[[str], None] | None]
                 other.communicate()
         if distributed.is_initialized():
             distributed.destroy_process_group()
+
+
+def _ended_by_themselves(others: Sequence["subprocess.Popen[str]"]) -> list["subprocess.Popen[str]"]:
+    """Those that ended with an error. Their connections close before they are gone: they are given a moment."""
+    for other in others:
+        with suppress(subprocess.TimeoutExpired):
+            other.wait(_LAST_BREATH / len(others))
+    return [other for other in others if other.poll() not in (None, 0)]
 
 
 def _join(port: int, rank: int, size: int, asked: Literal["auto", "cpu", "cuda"]) -> None:

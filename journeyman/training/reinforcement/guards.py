@@ -101,7 +101,7 @@ class Guards:
         return "canaries: " + (", ".join(f"{name} {each.said()}" for name, each in found.items()) or "not asked for")
 
     async def audit(self, step: int, groups: Sequence[TrajectoryGroup], rewards: Sequence[Rewards]) -> Audited:
-        """The groups with wins that do not hold in the real system marked; Exploited when too few hold."""
+        """The groups with wins that do not hold in the real system marked."""
         if self._auditor is None:
             return Audited([*groups])
         found = await self._auditor.audit(groups, rewards, self._config.audited)
@@ -114,11 +114,14 @@ class Guards:
         if false:
             with self._evidence.open("a") as file:
                 file.writelines(f"{each.model_dump_json()}\n" for each in false)
+        return found
+
+    def require_holding(self, step: int, found: Audited) -> None:
+        """Exploited when the wins of the run so far that were replayed hold too seldom."""
         upto = [each for number, each in self._steps.items() if number <= step]
         held, audited = sum(each.held for each in upto), sum(each.audited for each in upto)
         if evidence_below(held, audited, LEAST_SHARE) >= SURE:
-            raise self._not_held(step, held, audited, false)
-        return found
+            raise self._not_held(step, held, audited, [each for each in found.verdicts if each.holds is False])
 
     def compare(self, step: int, groups: Sequence[TrajectoryGroup], rewards: Sequence[Rewards]) -> None:
         """Hold what the suite pays against what the anchor does; Exploited when only the former rises."""

@@ -1,6 +1,6 @@
 """What a step of reinforcement learning came to, as a live line shows it and a run's curves keep it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -67,7 +67,7 @@ def report_step(
     `guarded` is what the guards against exploitation count; the anchor lane's reward is among it, and not in `reward`.
     """
     rewards = batch.rewards_by_group()
-    mean = clustered_mean(rewards) if rewards else Interval(estimate=0.0, low=0.0, high=0.0)
+    mean = _mean_of(rewards)
     lengths = sorted(sampled_tokens(each.trajectory) for each in batch.attempts if each.rows)
     seconds = sum(phases.values())
     values = {"staleness": float(staleness)}
@@ -88,3 +88,12 @@ def report_step(
         progress.step, steps, mean.estimate, mean.low, mean.high, batch.silent_groups, batch.groups, left,
         phases, values, batch.dropped, held_out, advice_for(rewards) if compares else None, alarms,
     )  # fmt: skip
+
+
+def _mean_of(rewards: Sequence[Sequence[float]]) -> Interval:
+    """Over groups; of one group alone over its attempts, which says nothing of other scenarios."""
+    cases = rewards if len(rewards) != 1 else [[each] for each in rewards[0]]
+    if len(cases) < 2:
+        value = cases[0][0] if cases else 0.0
+        return Interval(estimate=value, low=value, high=value)
+    return clustered_mean(cases)

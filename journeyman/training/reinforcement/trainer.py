@@ -260,6 +260,7 @@ class ReinforcementTrainer:
             for group, given in zip(found.groups, rewards, strict=True)
             for each, score in zip(group.trajectories, given, strict=True) if each.id in looked_at
         ])  # fmt: skip
+        self._guards.require_holding(step, found)
         groups, scored = drawn.seen
         self._guards.compare(step, groups, scored.rewards)
         return replace(drawn, groups=found.groups)

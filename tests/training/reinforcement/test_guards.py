@@ -80,25 +80,30 @@ def rewards_of(groups):
 async def test_a_simulation_whose_wins_do_not_hold_stops_the_run_with_the_attempts(tmp_path):
     watch = guards(tmp_path, CROOKED, RealSuite())
     groups = await groups_of(CROOKED, ["bb", "cc"])
+    found = await watch.audit(1, groups, rewards_of(groups))
     with pytest.raises(Exploited, match=r"0 of 4 hold.*attempt suite-\d-0.*reward 1 here and 0 there"):
-        await watch.audit(1, groups, rewards_of(groups))
+        watch.require_holding(1, found)
     lines = [json.loads(line) for line in (tmp_path / "exploits.jsonl").read_text().splitlines()]
     assert len(lines) == 4
     assert watch.curves(1) == {"audited": 4, "held": 0, "quarantined": 4, "replays that broke": 0}
     honest = guards(tmp_path / "honest", HONEST, RealSuite())
     groups = await groups_of(HONEST, ["aa", "cc", "ac"])
     for step in range(1, 30):
-        assert (await honest.audit(step, groups, rewards_of(groups))).quarantined == 0
+        found = await honest.audit(step, groups, rewards_of(groups))
+        honest.require_holding(step, found)
+        assert found.quarantined == 0
 
 
 async def test_evidence_of_single_failures_grows_over_steps_and_over_a_restart(tmp_path):
     groups = [*await groups_of(CROOKED, ["aa", "cc"], 2), *await groups_of(CROOKED, ["bb", "cc"], 2)]
     for step in range(1, 4):
-        found = guards(tmp_path, CROOKED, RealSuite())
+        watch = guards(tmp_path, CROOKED, RealSuite())
+        found = await watch.audit(step, groups, rewards_of(groups))
+        assert found.quarantined == 2
         if step < 3:
-            assert (await found.audit(step, groups, rewards_of(groups))).quarantined == 2
+            watch.require_holding(step, found)
     with pytest.raises(Exploited, match="6 of 12"):
-        await found.audit(3, groups, rewards_of(groups))
+        watch.require_holding(3, found)
 
 
 async def test_a_replay_that_breaks_counts_for_nothing(tmp_path):

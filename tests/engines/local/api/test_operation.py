@@ -5,6 +5,7 @@ import json
 import re
 import socket
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -157,8 +158,15 @@ def test_who_finds_the_queue_full_is_told_when_to_come_back(serve):
     assert served.get("/v1/counters")["gauges"]["rejected"] == 1
 
 
-def test_people_who_wait_go_before_rollouts(serve):
+def test_people_who_wait_go_before_rollouts(serve, monkeypatch):
     served = serve(rows=1)
+    forward = served.model.forward
+
+    def slowly(*arguments):
+        time.sleep(0.02)  # or the long reply has ended before the others are there
+        return forward(*arguments)
+
+    monkeypatch.setattr(served.model, "forward", slowly)
 
     def asked(name, **body):
         body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, **body}

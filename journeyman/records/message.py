@@ -29,6 +29,14 @@ class FunctionCall(Wire):
     name: str
     arguments: str
 
+    def read(self) -> dict[str, Any] | None:
+        """The arguments by name; None where the model wrote no JSON object."""
+        try:
+            found = json.loads(self.arguments)
+        except ValueError:
+            return None
+        return found if isinstance(found, dict) else None
+
 
 class Typed(Wire):
     """A wire value that always says its type: servers refuse it otherwise."""

@@ -88,11 +88,8 @@ class AgentDojoEnvironment:
         """There is nothing to release."""
 
     def _run(self, function: FunctionCall) -> str:
-        try:
-            arguments = json.loads(function.arguments)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = function.read()
+        if arguments is None:
             return "ValidationError: the arguments are not a JSON object"
         self._calls = (*self._calls, {"function": function.name, "args": arguments})
         return self._office.run(self._world, function.name, arguments)

@@ -103,11 +103,8 @@ class BFCLEnvironment:
         return Observation(messages=asked, tools=self.tools())
 
     def _run(self, function: FunctionCall) -> str:
-        try:
-            arguments = json.loads(function.arguments)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = function.read()
+        if arguments is None:
             # As in the package, what cannot be read is no call: it is told, and judged as if it had not been made.
             self._log(unread=function.arguments)
             return "Error during execution: the arguments are not a JSON object"

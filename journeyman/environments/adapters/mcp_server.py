@@ -4,7 +4,6 @@ Needs `pip install "mcp>=2"`. https://modelcontextprotocol.io
 """
 
 import asyncio
-import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
@@ -84,11 +83,8 @@ class McpEnvironment:
         return self._session
 
     async def _run(self, session: "_Session", function: FunctionCall) -> str:
-        try:
-            arguments = json.loads(function.arguments)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = function.read()
+        if arguments is None:
             return "Error: the arguments are not a JSON object"
         answer = await session.call(function.name, arguments)
         self._calls = (*self._calls, {"name": function.name, "arguments": arguments, "answer": answer})

@@ -119,11 +119,8 @@ class OpenEnvEnvironment:
     async def _call(self, function: FunctionCall) -> str:
         if self._is_done:
             return "Error: the episode is over"
-        try:
-            arguments = json.loads(function.arguments)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = function.read()
+        if arguments is None:
             return "Error: the arguments are not a JSON object"
         shown = await self._ask(
             "step", {"type": "call_tool", "tool_name": function.name, "arguments": arguments}

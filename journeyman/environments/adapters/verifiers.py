@@ -7,7 +7,6 @@ is refused before anything is played.
 """
 
 import inspect
-import json
 from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from datetime import UTC, datetime
@@ -93,11 +92,8 @@ class VerifiersEnvironment:
         await self._tools.close()
 
     async def _run(self, function: FunctionCall) -> str:
-        try:
-            arguments = json.loads(function.arguments)
-        except ValueError:
-            arguments = None
-        if not isinstance(arguments, dict):
+        arguments = function.read()
+        if arguments is None:
             return "Error: the arguments are not a JSON object"
         answer = await self._tools.call(function.name, arguments)
         self._calls = (*self._calls, {"name": function.name, "arguments": arguments, "answer": answer})

@@ -16,7 +16,7 @@ from journeyman.records.compliance import ProbeKind
 from journeyman.records.message import system
 from journeyman.rewards.asking import Asker, Malformed, framed, read_object
 from journeyman.worlds.compliance.pack import OrderCheck, Pack, Probe, Rule
-from journeyman.worlds.compliance.scenes import MADE, Place, Scene, fill_in, slots_of
+from journeyman.worlds.compliance.scenes import Place, Scene, fill_in, scenarios_of, slots_of
 
 KIND: Final = "policy-aware"
 MOST_LINES, LONGEST_LINE = 6, 600
@@ -124,13 +124,7 @@ async def make_attacks(
         if isinstance(scenes, str):
             left[f"{rule.id}/{KIND}"] = scenes
             continue
-        made += [
-            Scenario(
-                id=f"{rule.id}/{KIND}/{number}", at=MADE, environment=f"compliance:{place.name}", kind=KIND,
-                data=scene.model_dump(mode="json"),
-            )
-            for number, scene in enumerate(scenes, start=1)
-        ]  # fmt: skip
+        made += scenarios_of(place, rule, KIND, scenes)
     return made, left
 
 

@@ -105,6 +105,17 @@ class PlainPlace:
         return {}
 
 
+def scenarios_of(place: Place, rule: Rule, kind: ProbeKind, scenes: Sequence[Scene]) -> list[Scenario]:
+    """Scenes of one kind that tempt to break a rule, as they are tried and kept."""
+    return [
+        Scenario(
+            id=f"{rule.id}/{kind}/{number}", at=MADE, environment=f"compliance:{place.name}", kind=kind,
+            data=scene.model_dump(mode="json"),
+        )
+        for number, scene in enumerate(scenes, start=1)
+    ]  # fmt: skip
+
+
 def make_scenes(
     pack: Pack,
     place: Place,
@@ -128,13 +139,7 @@ def make_scenes(
             scenes, why = _Maker(pack, place, rule, kind, probe, seed, scale).scenes()
             if why is not None:
                 left[f"{rule.id}/{kind}"] = why
-            made += [
-                Scenario(
-                    id=f"{rule.id}/{kind}/{number}", at=MADE, environment=f"compliance:{place.name}", kind=kind,
-                    data=scene.model_dump(mode="json"),
-                )
-                for number, scene in enumerate(scenes, start=1)
-            ]  # fmt: skip
+            made += scenarios_of(place, rule, kind, scenes)
     if not made:
         raise InvalidInput(
             f"the pack {pack.name} gives no scenario in {place.name}: "

@@ -1,4 +1,7 @@
-"""CPU that a captured call costs the gateway, and beside it the ingester; with virtual keys and without."""
+"""CPU that a captured call costs the gateway, and beside it the ingester; with virtual keys and without.
+
+Beside them what uvicorn and our transport cost alone, with nothing captured, on the same core in the same round.
+"""
 
 from collections import defaultdict
 from typing import Any, NamedTuple
@@ -6,7 +9,7 @@ from typing import Any, NamedTuple
 from gateway_parts.load import MODEL
 from gateway_parts.plan import Plan
 from gateway_parts.rows import GatewayRow, count_lost, lost_row, median_row
-from gateway_parts.sides import PACE_SECONDS, PACED, our_gateway, upstreams
+from gateway_parts.sides import PACE_SECONDS, PACED, bare_proxy, our_gateway, upstreams
 
 _WHOLE, _STREAM = 200.0, 300.0
 
@@ -33,8 +36,13 @@ _CASES = (
 def measure(plan: Plan) -> list[GatewayRow]:
     """A fresh gateway for each round, by turns with keys and without."""
     found: dict[tuple[bool, str], list[dict[str, Any]]] = defaultdict(list)
+    bare: dict[str, list[dict[str, Any]]] = defaultdict(list)
     ended = []
     for _ in range(plan.rounds):
+        with upstreams(plan) as (fast, _), bare_proxy(plan, fast) as proxy:
+            for case in _CASES:
+                if case.bar is not None:
+                    bare[case.what].append(proxy.load(plan, seconds=plan.of(6, 0.7), **case.options))
         for keys in (False, True):
             with upstreams(plan) as (fast, paced), our_gateway(plan, fast, paced, keys=keys) as gateway:
                 for case in _CASES[::2] if plan.quick else _CASES:
@@ -44,7 +52,10 @@ def measure(plan: Plan) -> list[GatewayRow]:
                     result["ingester_us"] = (gateway.ingester_cpu() - before) / result["calls"] * 1e6
                     found[keys, case.what].append(result)
                 ended.append(count_lost(gateway))
-    rows = []
+    rows = [
+        median_row(f"CPU of uvicorn and our transport alone, {what}", [each["cpu_us"] for each in results], "µs")
+        for what, results in bare.items()
+    ]
     for (keys, what), results in found.items():
         bar = next(case.bar for case in _CASES if case.what == what)
         rows += _rows(f"{what}, virtual keys" if keys else what, results, bar)

@@ -1,11 +1,16 @@
-"""What the gateway adds to a call's time at a steady rate, against the direct line of the same moment."""
+"""What the gateway adds to a call's time at a steady rate, against the direct line of the same moment.
 
+Beside it what other proxies add that capture nothing: uvicorn and our transport alone, the least that this machine
+allows; and FastAPI with httpx, where JOURNEYMAN_FASTAPI_PYTHON names its interpreter.
+"""
+
+import os
 from typing import Any, NamedTuple
 
 from gateway_parts.load import MODEL
 from gateway_parts.plan import Plan
 from gateway_parts.rows import GatewayRow, count_lost, lost_row, median_row
-from gateway_parts.sides import PACE_SECONDS, PACED, Side, our_gateway, upstreams
+from gateway_parts.sides import PACE_SECONDS, PACED, Side, bare_proxy, naive_proxy, our_gateway, upstreams
 
 _P50, _P99 = 0.5, 1.5
 
@@ -38,10 +43,27 @@ def measure(plan: Plan) -> list[GatewayRow]:
                 for side, found in order if number % 2 == 0 else reversed(order):
                     found[case.what].append(_load(plan, side, case))
         ended = count_lost(gateway)
+        others = _others(plan, fast)
     rows: list[GatewayRow] = []
     for case in _CASES:
         rows += _rows(case, direct[case.what], through[case.what])
-    return [*rows, lost_row("latency", [ended])]
+    return [*rows, *others, lost_row("latency", [ended])]
+
+
+def _others(plan: Plan, upstream: Side) -> list[GatewayRow]:
+    """What other proxies add to whole answers."""
+    case = _CASES[0]
+    proxies = {"uvicorn and our transport alone": bare_proxy}
+    if os.environ.get("JOURNEYMAN_FASTAPI_PYTHON"):
+        proxies["FastAPI + httpx"] = naive_proxy
+    rows = []
+    for name, proxy in proxies.items():
+        with proxy(plan, upstream) as side:
+            pairs = [(_load(plan, upstream, case), _load(plan, side, case)) for _ in range(plan.rounds)]
+        for found, words in (("p50_ms", "p50"), ("p99_ms", "p99")):
+            added = [theirs[found] - direct[found] for direct, theirs in pairs]
+            rows.append(median_row(f"{case.what}: {words}, added by {name}", added, "ms"))
+    return rows
 
 
 def _load(plan: Plan, side: Side, case: _Case) -> dict[str, Any]:

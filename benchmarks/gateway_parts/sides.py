@@ -154,6 +154,16 @@ def _new_key(command: list[str], plan: Plan, more: dict[str, str]) -> str:
 
 
 @contextmanager
+def bare_proxy(plan: Plan, upstream: Side) -> Iterator[Side]:
+    """Uvicorn and our transport, and nothing else."""
+    command = [PYTHON, "-m", "gateway_parts.bare", f"http://127.0.0.1:{upstream.port}/v1"]
+    with running(command, plan.server_cores, plan.scratch / "bare.log") as process:
+        side = Side("bare", int(line_of(process)), process.pid)
+        side.load(plan, connections=8, seconds=plan.of(1, 0.3))
+        yield side
+
+
+@contextmanager
 def naive_proxy(plan: Plan, upstream: Side) -> Iterator[Side]:
     """FastAPI and httpx, under the interpreter that JOURNEYMAN_FASTAPI_PYTHON names."""
     script = str(BENCHMARKS / "gateway_parts" / "naive.py")

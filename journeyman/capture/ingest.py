@@ -43,6 +43,7 @@ _PATIENCE_SECONDS = 60.0
 _MOST_IN_VAIN = 3
 _HOUR = 3600.0
 _DUE_SECONDS = 5.0
+"""So often it is looked for what others may have left; in every idle moment that would cost more than all the rest."""
 
 _RECORD = int(Kind.RECORD)
 """Looked up for every frame, where an enumeration's member takes longer."""
@@ -80,7 +81,7 @@ class Ingester:
         self._reported_at = self._synced_at = 0.0
         self._last_error: str | None = None
         self._lock: int | None = None
-        self._chores_at = self._due_at = 0.0
+        self._chores_at = self._due_at = self._idle_at = 0.0
         self._stop = threading.Event()
 
     def run_once(self) -> int:
@@ -110,8 +111,12 @@ class Ingester:
             self._retire(writer, segments)
         self._do_chores()
         done = self._counts["stored"] + self._counts["records"] - before
-        for task in () if done else self._options.idle:
-            task()
+        if done:
+            self._idle_at = 0.0
+        elif began - self._idle_at > _DUE_SECONDS:
+            self._idle_at = began
+            for task in self._options.idle:
+                task()
         return done
 
     def report(self) -> dict[str, Any]:

@@ -40,7 +40,28 @@ def measure(quick: bool = False) -> list[Row]:
         with openai.OpenAI(base_url=url, api_key="k") as stock, journeyman.OpenAI(base_url=url, api_key="k") as ours:
             rows = [*_rows("whole answer", _whole(stock), _whole(ours), pairs)]
             rows += _rows("stream of 8 events", _stream(stock), _stream(ours), pairs)
-    return rows
+        return rows + _back_to_back(pairs)
+
+
+def _back_to_back(pairs: int) -> list[Row]:
+    """The hooks of a whole answer without the call between them: what of the figures above is not a cold processor."""
+    import httpx
+
+    from journeyman.client import httpx_calls, scope
+
+    body = json.dumps({"model": "plain", "messages": SAID}).encode()
+    request = httpx.Request("POST", "http://provider.example/v1/chat/completions", content=body)
+    response = httpx.Response(200, json={"choices": [{"message": {"role": "assistant", "content": "42. " * 150}}]})
+    busy = []
+    for _ in range(WARM + pairs):
+        began = time.thread_time()
+        call = httpx_calls._begin(scope.CAPTURING, request)
+        assert call is not None, "the spool took no call"
+        httpx_calls._answered(call, response, False)
+        httpx_calls._follow(call, response, False)
+        busy.append(time.thread_time() - began)
+    name = "in-process capture, hooks of a whole answer alone, one call after the other: CPU"
+    return [row(f"{name}, p{percent}", _us(_percentile(busy[WARM:], percent)), "µs") for percent in (50, 99)]
 
 
 def _whole(client: Any) -> Callable[[], None]:

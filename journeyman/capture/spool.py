@@ -104,18 +104,16 @@ class Spool:
         if not data or not self._is_mine(call):
             return
         with self._lock:
-            if self._failed_at is not None and self._waiting_bytes + len(data) > _MOST_WAITING:
-                self._counts["dropped_bytes"] += len(data)
-                self._lost.add(call)
-                return
-            self._put(frame(Kind.CHUNK, call, data))
+            self._put_chunk(call, data)
         self._write_soon()
 
-    def end(self, call: int, end: CallEnd) -> None:
-        """Keep how a call ended."""
+    def end(self, call: int, end: CallEnd, rest: bytes = b"") -> None:
+        """Keep how a call ended, and with it the `rest` of its answer: written together."""
         if not self._is_mine(call):
             return
         with self._lock:
+            if rest:
+                self._put_chunk(call, rest)
             if call in self._lost:
                 self._lost.discard(call)
                 end = {**end, "lost": True}
@@ -235,6 +233,13 @@ class Spool:
                 self._size = self._segment_bytes  # somebody removed the segment: nobody would read what is added to it
         except OSError as error:
             self._last_error = str(error)
+
+    def _put_chunk(self, call: int, data: bytes) -> None:
+        if self._failed_at is not None and self._waiting_bytes + len(data) > _MOST_WAITING:
+            self._counts["dropped_bytes"] += len(data)
+            self._lost.add(call)
+            return
+        self._put(frame(Kind.CHUNK, call, data))
 
     def _put(self, data: bytes) -> None:
         self._waiting.append(data)

@@ -133,13 +133,13 @@ class Call:
         self._kept_bytes += len(data)
         if is_first or now - self._written_at > _WRITE_SECONDS or self._kept_bytes > _WRITE_BYTES:
             self._written_at = now
-            self._write()
+            self._spool.chunk(self._number, self._taken())
 
-    def _write(self) -> None:
-        if self._kept:
-            data = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
-            self._kept, self._kept_bytes = [], 0
-            self._spool.chunk(self._number, data)
+    def _taken(self) -> bytes:
+        """What of the answer is not written yet."""
+        data = self._kept[0] if len(self._kept) == 1 else b"".join(self._kept)
+        self._kept, self._kept_bytes = [], 0
+        return data
 
     def complete(self) -> None:
         """The transfer ended well; what is in it, the parser says."""
@@ -170,8 +170,7 @@ class Call:
         if error is not None:
             # An error's words may hold a URL, and its query a key.
             end["error"] = _QUERY.sub("", f"{type(error).__name__}: {error}")[:500]
-        self._write()
-        self._spool.end(self._number, end)
+        self._spool.end(self._number, end, self._taken())
         # Not at the end of the event loop's tick: a program may leave by `os._exit`, and its loop may never run again.
         self._spool.flush()
 

@@ -10,9 +10,8 @@ from journeyman.records.reinforcement import RLConfig
 from journeyman.statistics.intervals import proportion
 from journeyman.training.reinforcement.scoring import score_groups
 from journeyman.training.reinforcement.task import Task
+from journeyman.training.reinforcement.wins import is_won
 
-WON = 0.5
-"""A canary's attempt is won when the environment calls it a success, or its reward is no less than this."""
 _MOST_TEXT = 240
 
 
@@ -54,11 +53,7 @@ async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: i
         ]
         scored = await score_groups(task.reward, groups)
         rewards = [given[0].value if given[0] is not None else None for given in scored.rewards]
-        won = [
-            (attempt, reward)
-            for attempt, reward in zip(attempts, rewards, strict=True)
-            if attempt.score("success") == 1 or (reward is not None and reward >= WON)
-        ]
+        won = [(attempt, reward) for attempt, reward in zip(attempts, rewards, strict=True) if is_won(attempt, reward)]
         found[name] = Earned(won=len(won), played=len(attempts), example=_told(*won[-1]) if won else "")
     return found
 

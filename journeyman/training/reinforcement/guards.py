@@ -14,17 +14,15 @@ from journeyman.environments.counterparts import counterparts_of
 from journeyman.errors import InvalidInput, JourneymanError
 from journeyman.records import Frozen, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
-from journeyman.statistics.evidence import evidence_below
 from journeyman.training.reinforcement import anchoring
 from journeyman.training.reinforcement.anchoring import Gap, anchored_groups, gap_of, is_anchored
 from journeyman.training.reinforcement.canary_policies import Earned, earned_by_canaries, leaks
-from journeyman.training.reinforcement.replaying import LEAST_SHARE, Audited, Auditor, Verdict
+from journeyman.training.reinforcement.replaying import Audited, Auditor, Verdict
 from journeyman.training.reinforcement.scoring import Rewards
 from journeyman.training.reinforcement.task import Task
+from journeyman.training.reinforcement.wins import LEAST_SHARE, SURE, Replayed
 
 _FILE, _EVIDENCE = "guards.jsonl", "exploits.jsonl"
-SURE = 1 / 0.01
-"""Evidence at which a run is stopped for its audit: with nothing wrong it comes to this in one run of a hundred."""
 _LATER = 4
 """Canaries play so many times fewer scenarios once the run is under way."""
 _SHOWN = 3
@@ -45,10 +43,17 @@ class _Guarded(Frozen):
     anchor: tuple[float, ...] = ()
     audited: int = 0
     held: int = 0
+    wins: int = 0
+    wins_held: int = 0
     broken: int = 0
     quarantined: int = 0
     canaries: dict[str, Earned] = Field(default_factory=dict)
     real_canaries: dict[str, Earned] = Field(default_factory=dict)
+
+    @property
+    def replayed(self) -> Replayed:
+        """What was replayed and counts."""
+        return Replayed(self.audited, self.held, self.wins, self.wins_held)
 
 
 _KINDS: TypeAdapter[_Guarded] = TypeAdapter(_Guarded)
@@ -108,6 +113,7 @@ class Guards:
         counted = [each for each in found.verdicts if each.counts]
         self._write(
             step, audited=len(counted), held=sum(each.holds is True for each in counted),
+            wins=sum(each.won for each in counted), wins_held=sum(each.won and each.holds is True for each in counted),
             broken=sum(each.holds is None for each in found.verdicts), quarantined=found.quarantined,
         )  # fmt: skip
         false = [each for each in found.verdicts if each.holds is False]
@@ -118,10 +124,11 @@ class Guards:
 
     def require_holding(self, step: int, found: Audited) -> None:
         """Exploited when the wins of the run so far that were replayed hold too seldom."""
-        upto = [each for number, each in self._steps.items() if number <= step]
-        held, audited = sum(each.held for each in upto), sum(each.audited for each in upto)
-        if evidence_below(held, audited, LEAST_SHARE) >= SURE:
-            raise self._not_held(step, held, audited, [each for each in found.verdicts if each.holds is False])
+        replayed = Replayed()
+        for number, each in self._steps.items():
+            replayed = replayed.plus(each.replayed) if number <= step else replayed
+        if replayed.evidence >= SURE:
+            raise self._not_held(step, replayed, [each for each in found.verdicts if each.holds is False])
 
     def compare(self, step: int, groups: Sequence[TrajectoryGroup], rewards: Sequence[Rewards]) -> None:
         """Hold what the suite pays against what the anchor does; Exploited when only the former rises."""
@@ -188,7 +195,7 @@ class Guards:
         self._file.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._file, b"".join(_KINDS.dump_json(each) + b"\n" for each in self._steps.values()))
 
-    def _not_held(self, step: int, held: int, audited: int, false: Sequence[Verdict]) -> Exploited:
+    def _not_held(self, step: int, replayed: Replayed, false: Sequence[Verdict]) -> Exploited:
         assert self._task.anchor is not None
         real = self._task.anchor.name
         told = "; ".join(
@@ -197,8 +204,9 @@ class Guards:
             for each in false[:_SHOWN]
         )
         return Exploited(
-            f"stopped at step {step}: of the best-rewarded attempts {held} of {audited} hold when they are replayed in "
-            f"{real}, and {LEAST_SHARE:.0%} must. {told}. Nothing was learned from this step; all such attempts are in "
+            f"stopped at step {step}: of the best-rewarded attempts {replayed.held} of {replayed.audited} hold when "
+            f"they are replayed in {real}, of the wins among them {replayed.wins_held} of {replayed.wins}, and "
+            f"{LEAST_SHARE:.0%} of each must. {told}. Nothing was learned from this step; all such attempts are in "
             f"{self._evidence}. Give the simulation what the real system says to these calls (journeyman world build), "
             "or correct the verifier, and start again"
         )

@@ -12,12 +12,11 @@ from journeyman.errors import InvalidInput
 from journeyman.records import Frozen, Score, Trajectory, TrajectoryGroup
 from journeyman.training.reinforcement.anchoring import is_anchored
 from journeyman.training.reinforcement.scoring import Rewards
+from journeyman.training.reinforcement.wins import is_won
 
 NAME = "replays"
 QUARANTINED = "quarantined"
 """The tag of an attempt that is not learned from, and says why."""
-LEAST_SHARE = 0.9
-"""Of the audited wins so many must hold in the real system (WM2Real)."""
 TOLERANCE = 0.05
 """How much less than in the simulation an attempt may be worth there and still hold."""
 
@@ -25,7 +24,8 @@ TOLERANCE = 0.05
 class Verdict(Frozen):
     """What came of one attempt: its score in the simulation and in the real system, None where it could not be played.
 
-    `counts` is False for attempts that were only looked at because another one of their group did not hold.
+    `won`: whether it is a win, and not only paid a little. `counts` is False for attempts that were only looked at
+    because another one of their group did not hold.
     """
 
     attempt: str
@@ -36,6 +36,7 @@ class Verdict(Frozen):
     holds: bool | None
     counts: bool
     why: str
+    won: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,15 +68,15 @@ class Auditor:
             if (found := _best(group, rewards[at])) is not None
             for place, attempt, value in [found]
         )[:most]
-        verdicts = dict(await self._verdicts(groups, [(at, place) for _, _, at, place in best], counts=True))
+        verdicts = dict(await self._verdicts(groups, rewards, [(at, place) for _, _, at, place in best], counts=True))
         failed = sorted({at for (at, _), verdict in verdicts.items() if verdict.holds is False})
         rest = [
             (at, place)
             for at in failed
             for place in range(len(groups[at].trajectories))
-            if (at, place) not in verdicts and _is_won(groups[at].trajectories[place], rewards[at][place])
+            if (at, place) not in verdicts and _is_paid(groups[at].trajectories[place], rewards[at][place])
         ]
-        verdicts |= dict(await self._verdicts(groups, rest, counts=False))
+        verdicts |= dict(await self._verdicts(groups, rewards, rest, counts=False))
         marked = [
             group.model_copy(update={"trajectories": tuple(
                 _marked(attempt, verdicts.get((at, place)), self._suite.name)
@@ -86,7 +87,12 @@ class Auditor:
         return Audited(marked, tuple(verdicts.values()))
 
     async def _verdicts(
-        self, groups: Sequence[TrajectoryGroup], places: Sequence[tuple[int, int]], *, counts: bool
+        self,
+        groups: Sequence[TrajectoryGroup],
+        rewards: Sequence[Rewards],
+        places: Sequence[tuple[int, int]],
+        *,
+        counts: bool,
     ) -> list[tuple[tuple[int, int], Verdict]]:
         alike: dict[tuple[int, str], list[tuple[int, int]]] = {}
         for at, place in places:
@@ -96,8 +102,14 @@ class Auditor:
         found = await asyncio.gather(*(
             self._verdict(groups[at], groups[at].trajectories[place], counts) for at, place in firsts
         ))  # fmt: skip
+
+        def told(verdict: Verdict, at: int, place: int) -> Verdict:
+            attempt, reward = groups[at].trajectories[place], rewards[at][place]
+            won = is_won(attempt, None if reward is None else reward.value)
+            return verdict.model_copy(update={"attempt": attempt.id, "won": won})
+
         return [
-            (each, verdict.model_copy(update={"attempt": groups[each[0]].trajectories[each[1]].id}))
+            (each, told(verdict, *each))
             for same, verdict in zip(alike.values(), found, strict=True)
             if verdict is not None
             for each in same
@@ -136,7 +148,7 @@ def _best(group: TrajectoryGroup, rewards: Rewards) -> tuple[int, Trajectory, fl
     won = [
         (score.value, -place)
         for place, (each, score) in enumerate(zip(group.trajectories, rewards, strict=True))
-        if score is not None and _is_won(each, score)
+        if score is not None and _is_paid(each, score)
     ]
     if not won:
         return None
@@ -144,7 +156,7 @@ def _best(group: TrajectoryGroup, rewards: Rewards) -> tuple[int, Trajectory, fl
     return -place, group.trajectories[-place], value
 
 
-def _is_won(attempt: Trajectory, score: Score | None) -> bool:
+def _is_paid(attempt: Trajectory, score: Score | None) -> bool:
     return score is not None and score.value > 0 and attempt.error is None and not is_anchored(attempt)
 
 

@@ -106,6 +106,19 @@ async def test_evidence_of_single_failures_grows_over_steps_and_over_a_restart(t
         watch.require_holding(3, found)
 
 
+async def test_false_wins_are_not_hidden_by_what_earned_a_little_and_holds(tmp_path):
+    honest = await groups_of(HONEST, ["accc", "cccc"], 3)
+    groups = [*await groups_of(CROOKED, ["bbbb", "cccc"], 1), *honest]
+    watch = guards(tmp_path, CROOKED, RealSuite())
+    for step in range(1, 4):
+        found = await watch.audit(step, groups, rewards_of(groups))
+        assert [each.won for each in found.verdicts if each.holds] == [False] * 3
+        if step < 3:
+            watch.require_holding(step, found)
+    with pytest.raises(Exploited, match=r"9 of 12 hold .* of the wins among them 0 of 3"):
+        watch.require_holding(3, found)
+
+
 async def test_a_replay_that_breaks_counts_for_nothing(tmp_path):
     class Broken(RealSuite):
         def environment(self, scenario):

@@ -31,7 +31,6 @@ from journeyman.records import Adapter, Row
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.statistics.intervals import clustered_mean
 from journeyman.store.sql import open_store
-from journeyman.worlds.admission import shrunk
 from journeyman.worlds.baselines import NearestCopy
 from journeyman.worlds.build import Built, build
 from journeyman.worlds.learned.model import Answers
@@ -43,6 +42,7 @@ from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.state import State, leaf_changes
 from journeyman.worlds.transitions import Transition, with_families
+from journeyman.worlds.trials import shrunk
 from journeyman.worlds.world import World
 
 BASE, DATASET, ADAPTER, TUNED = "smollm2-135m", "bfcl-world", "bfcl-world-model", "bfcl-world-model-rl"
@@ -118,8 +118,8 @@ def _world(tasks: int, seed: int) -> Built:
 
 def _fits(each: Row, built: Built, tokenizer: ChatTokenizer, length: int) -> bool:
     tool = _tool(each)
-    admission = built.admissions.get(tool)
-    has_twin = admission is not None and admission.admitted
+    trial = built.trials.get(tool)
+    has_twin = trial is not None and trial.admitted
     return not has_twin and _tokens(each, tokenizer) <= length
 
 

@@ -104,7 +104,7 @@ def details(measured: Measured) -> dict[str, Any]:
     world = measured.world
     return {
         "card": None if world.card is None else world.card.model_dump(mode="json"),
-        "twins": {tool: a.reason or "admitted" for tool, a in sorted(world.built.admissions.items())},
+        "twins": {tool: a.reason or "admitted" for tool, a in sorted(world.built.trials.items())},
         "fault rates": {tool: dict(found.rates) for tool, found in world.built.faults.items() if found.rates},
         "transfer": world.built.rules["transfer"].wire() if "transfer" in world.built.rules else None,
     }

@@ -70,7 +70,7 @@ def rows(measured: Measured) -> list[Row]:
     """One row for each bar of the issue, and the measures beside their baselines."""
     made = [
         row("BFCL: transitions executed", measured.transitions, "calls"),
-        row("BFCL: tools whose twin was admitted", sum(a.admitted for a in measured.built.admissions.values()),
+        row("BFCL: tools whose twin was admitted", sum(a.admitted for a in measured.built.trials.values()),
             f"of {len(measured.built.shapes)}"),
         *_bars(measured.measures),
     ]  # fmt: skip
@@ -110,7 +110,7 @@ def details(measured: Measured) -> dict[str, Any]:
         "twins": {
             tool: {"admitted": a.admitted, "held out": a.held_out, "answered": a.answered, "right": a.right,
                    "reason": a.reason}
-            for tool, a in sorted(measured.built.admissions.items())
+            for tool, a in sorted(measured.built.trials.items())
         },
     }  # fmt: skip
 

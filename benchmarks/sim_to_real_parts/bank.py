@@ -22,7 +22,7 @@ from journeyman.records import Message, Scenario, Score, Tool
 from journeyman.worlds.environment import WorldEnvironment
 from journeyman.worlds.making import make_world
 from journeyman.worlds.resolver import Resolver
-from journeyman.worlds.transitions import is_json_object
+from journeyman.worlds.transitions import arguments_of
 from journeyman.worlds.world import Start, World
 
 CHANGES = ("freeze_card", "dispute_transaction", "transfer", "hand_over")
@@ -47,7 +47,7 @@ class DeskInWorld(BankEnvironment):
         self.calls += 1
         seen = await self._tools.step(reply)
         for call, told in zip(reply.tool_calls, seen.messages, strict=False):
-            self._note(call.function.name, is_json_object(call.function.arguments), told.text)
+            self._note(call.function.name, arguments_of(call.function), told.text)
         self.is_done = self._tools.abstained is not None or self.calls >= 12
         return Observation(messages=seen.messages, tools=TOOLS, done=self.is_done)
 

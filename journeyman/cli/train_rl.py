@@ -60,7 +60,10 @@ def train_rl(
         bool, typer.Option("--dry-run", help="Sample a first batch, say whether it would teach; train nothing.")
     ] = False,
     unchecked: Annotated[
-        bool, typer.Option("--unchecked", help="Train although the suite failed `journeyman env check`.")
+        bool,
+        typer.Option(
+            "--unchecked", help="Train although the suite failed `journeyman env check`, or was built again since."
+        ),
     ] = False,
     **tuning: Any,
 ) -> None:

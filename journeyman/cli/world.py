@@ -19,6 +19,7 @@ from journeyman.cli.captured import open_captured
 from journeyman.config import Settings
 from journeyman.datasets.duplicates import without_duplicates
 from journeyman.datasets.versions import Made, check_name, keep_dataset
+from journeyman.environments.sandbox import isolation_here
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Exchange, Filter, Trajectory, WireExchange
 from journeyman.store.sql import open_store
@@ -30,7 +31,6 @@ from journeyman.worlds.learned.model import Answers
 from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.learned.rows import rows_of
 from journeyman.worlds.making import Model, make_world
-from journeyman.worlds.programs import isolation
 from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
@@ -187,7 +187,7 @@ def trust_command(name: Annotated[str, _NAME]) -> None:
     world = load_world(member_names(name, folder)[0], folder)
     if not world.source:
         raise NotFound("hand-written twin", name, [], "This world runs no code")
-    typer.echo(f"trusted: {trust(world.source, folder)}, run in {isolation()}")
+    typer.echo(f"trusted: {trust(world.source, folder)}, run in {isolation_here()}")
 
 
 def _build(settings: Settings, name: str, members: int, seed: int, make: Callable[..., World]) -> None:
@@ -242,7 +242,7 @@ def _print(world: World) -> None:
     for title in ("tool", "calls", "twin", "held-out calls replayed", "transient faults", "changed at"):
         tools.add_column(title)
     for tool, shape in built.shapes.items():
-        found, faults = built.admissions.get(tool), built.faults.get(tool)
+        found, faults = built.trials.get(tool), built.faults.get(tool)
         rate = sum(faults.rates.values()) if faults else 0.0
         twin = "none" if found is None else "admitted" if found.admitted else "refused"
         replayed = "" if found is None else f"{found.right} of {found.answered} answered, {found.held_out} tried"

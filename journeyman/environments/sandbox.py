@@ -3,7 +3,8 @@
 With bubblewrap (`bwrap`; Debian's package `bubblewrap`) the program sees the system's libraries and Python read-only,
 an empty `/tmp` in memory, no network, none of our environment variables and no other process; it may write to one
 folder if it is given one. Without it, a process of its own has the same limits of time, memory, processes and output,
-but it can read what we can and reach the network: a warning says so, and isolation="required" refuses.
+and writes no file unless it was given a folder, but it can read what we can and reach the network: a warning says so,
+and isolation="required" refuses.
 """
 
 import asyncio
@@ -13,6 +14,7 @@ import shutil
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -93,7 +95,9 @@ async def run_sandboxed(
     if not shutil.which(command[0]):
         raise ProgramFailed(f"{command[0]} cannot be found, and nothing was run")
     around = _bubblewrap(readable, writable) if _has_bubblewrap() else _without(isolation)
-    most = [str(limits.cpu_seconds), str(limits.memory_mb << 20), str(int(limits.output_mb * 2**20) + (1 << 20))]
+    # Without a folder and without the walls, whatever it wrote would stay.
+    file_bytes = int(limits.output_mb * 2**20) + (1 << 20) if around or writable is not None else 0
+    most = [str(limits.cpu_seconds), str(limits.memory_mb << 20), str(file_bytes)]
     began = time.monotonic()
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-I", "-S", "-c", _LAUNCH, *most, *around, *command,
@@ -128,7 +132,7 @@ async def call_sandboxed(
     if not file.is_absolute():
         raise InvalidInput(f"{file} is not an absolute path, and the program starts in another folder")
     result = await run_sandboxed(
-        [_python(), "-I", "-c", _CALL], given=asked, readable=[file], limits=limits, isolation=isolation
+        python_command("-c", _CALL), given=asked, readable=[file], limits=limits, isolation=isolation
     )
     if result.ended != "by itself":
         raise ProgramFailed(f"{function} of {file.name} was stopped: it used too much {result.ended}")
@@ -139,6 +143,25 @@ async def call_sandboxed(
         return json.loads(result.out)
     except ValueError as error:
         raise ProgramFailed(f"{function} of {file.name} answered what is no JSON: {result.out[:80]!r}") from error
+
+
+def run_sandboxed_here(command: Sequence[str], given: bytes, limits: SandboxLimits) -> SandboxResult:
+    """`run_sandboxed` for code that is not async, in a loop of its own: one may be running in this thread already."""
+    with ThreadPoolExecutor(1) as threads:
+        return threads.submit(asyncio.run, run_sandboxed(command, given=given, limits=limits)).result()
+
+
+def python_command(*words: str) -> list[str]:
+    """This Python as a program that the sandbox can start, apart from all that is installed or set for us.
+
+    The interpreter itself: a virtual environment's link leads out of what the program sees.
+    """
+    return [str(Path(sys.executable).resolve()), "-I", *words]
+
+
+def isolation_here() -> str:
+    """How programs are kept apart on this machine, in words."""
+    return "bubblewrap, no network" if _has_bubblewrap() else "a process with limits only: install bubblewrap"
 
 
 class _Running:
@@ -254,8 +277,3 @@ def _has_bubblewrap() -> bool:
         return False
     tried = [*_bubblewrap((), None), shutil.which("true") or "/bin/true"]
     return subprocess.run(tried, capture_output=True, timeout=20, check=False).returncode == 0
-
-
-def _python() -> str:
-    """The interpreter itself: a virtual environment's link leads out of what the program sees."""
-    return str(Path(sys.executable).resolve())

@@ -54,16 +54,16 @@ def create_rl_run(settings: Settings, store: Store, config: RLConfig, *, uncheck
 def plan_rl_run(settings: Settings, store: Store, config: RLConfig, *, unchecked: bool = False) -> Run:
     """A run that could start: suite, reward, model and name are checked before anything loads. It is not kept.
 
-    Refused for a suite that failed its admission, unless it may be `unchecked`.
+    Refused for a suite that failed its admission, or was built again after it, unless it may be `unchecked`.
     """
     check_name(config.name)
     suite = load_suite(config.suite)
     standing = standing_of(settings.home, suite, config.suite)
-    if standing.state == "refused" and not unchecked:
+    if standing.forbids and not unchecked:
+        undo = "put it right and check it again" if standing.state == "refused" else "check it again"
         raise Refused(
-            f"{standing.said}, and nothing was started; put it right and check it again, or train in it all the same "
-            "with --unchecked"
-        )
+            f"{standing.said}. Nothing was started; {undo}, or train in it all the same with --unchecked"
+        )  # fmt: skip
     if config.anchor is not None:
         _check_anchor(suite, load_suite(config.anchor))
     load_reward(config.reward)

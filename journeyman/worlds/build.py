@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from journeyman.errors import InvalidInput
-from journeyman.worlds.admission import Admission, admit, by_tool, folds_of, is_right, shrunk
 from journeyman.worlds.bugs import mined
 from journeyman.worlds.drawing import Drawing
 from journeyman.worlds.faults import Bug, ToolFaults, calibrated, is_transient
@@ -18,6 +17,7 @@ from journeyman.worlds.schemas import ToolShape, after_change, shapes
 from journeyman.worlds.state import State
 from journeyman.worlds.synthesis import synthesize
 from journeyman.worlds.transitions import Transition, with_families
+from journeyman.worlds.trials import Trial, by_tool, folds_of, is_right, judged_twin, shrunk
 
 FOLDS = 3
 _FEWEST_SESSIONS = 6
@@ -27,7 +27,7 @@ _FEWEST_SESSIONS = 6
 class Built:
     """What was found in the traces: everything that a world answers from.
 
-    `admissions` says of every twin that was tried whether it was let in, and why not. `neighbours` is
+    `trials` says of every twin that was tried whether it was let in, and why not. `neighbours` is
     how often the nearest calls of a tool were right on calls held out. `least` is the trust below which what is no
     twin is not asked. `proposer` is the model that the world was measured with, where there is one.
     """
@@ -35,7 +35,7 @@ class Built:
     shapes: Mapping[str, ToolShape]
     footprints: Mapping[str, Footprint]
     rules: Mapping[str, Rule]
-    admissions: Mapping[str, Admission]
+    trials: Mapping[str, Trial]
     memory: Sequence[Transition]
     neighbours: Mapping[str, float]
     programs: Mapping[str, Twin] = field(default_factory=dict)
@@ -55,10 +55,10 @@ class Built:
             raise InvalidInput(
                 f"this world asks the model {self.proposer.model}, and was opened without it; open it with `learned_of`"
             )
-        admitted = {tool for tool, admission in self.admissions.items() if admission.admitted}
+        admitted = {tool for tool, trial in self.trials.items() if trial.admitted}
         twins: dict[str, Twin] = {tool: rule for tool, rule in self.rules.items() if tool in admitted}
         twins |= {tool: program for tool, program in self.programs.items() if tool in admitted}
-        guesses = of_guesses(self.admissions)
+        guesses = of_guesses(self.trials)
         return Resolver(
             self.shapes,
             self.footprints,
@@ -66,7 +66,7 @@ class Built:
             Nearest(self.memory, records=not self.cautious),
             self.neighbours,
             twins,
-            {tool: each.trust if each.admitted else guesses[tool] for tool, each in self.admissions.items()},
+            {tool: each.trust if each.admitted else guesses[tool] for tool, each in self.trials.items()},
             {tool: rule for tool, rule in self.rules.items() if tool not in admitted},
             None if self.outside is None else Drawing(self.memory),
             learned,
@@ -101,32 +101,30 @@ def build(
             "sessions are needed, as some must be held out to judge it. Capture more"
         )
     folds = folds_of(usable, FOLDS, seed)
-    trials: dict[str, list[tuple[Twin, list[Transition]]]] = {}
+    tried: dict[str, list[tuple[Twin, list[Transition]]]] = {}
     told: list[tuple[str, float, bool]] = []
     for learned, judged in folds:
         held = by_tool(judged)
         for tool, calls in by_tool(learned).items():
             rule = synthesize(tool, calls) if held.get(tool) else None
             if rule is not None:
-                trials.setdefault(tool, []).append((rule, held[tool]))
+                tried.setdefault(tool, []).append((rule, held[tool]))
         told += _told(Nearest(learned, records=not cautious), judged)
     whole = by_tool(usable)
     rules = {tool: rule for tool, calls in whole.items() if (rule := synthesize(tool, calls)) is not None}
-    admissions = {tool: admit(trials.get(tool, []), tool) for tool in rules}
+    trials = {tool: judged_twin(tried.get(tool, []), tool) for tool in rules}
     let_in: dict[str, Twin] = {}
     for tool, program in (programs or {}).items():
-        found = admit([(program, whole.get(tool, []))], tool)
-        if found.admitted or tool not in admissions or not admissions[tool].admitted:
-            admissions[tool] = found
+        found = judged_twin([(program, whole.get(tool, []))], tool)
+        if found.admitted or tool not in trials or not trials[tool].admitted:
+            trials[tool] = found
             let_in[tool] = program
             rules.pop(tool, None)
     if cautious:
-        rules = {
-            tool: rule for tool, rule in rules.items() if admissions[tool].admitted or admissions[tool].trust >= least
-        }
+        rules = {tool: rule for tool, rule in rules.items() if trials[tool].admitted or trials[tool].trust >= least}
     votes = own_votes(told) if cautious else trusts(told)
     return Built(
-        shapes(usable), _with_rules(footprints(usable), rules), rules, admissions, usable, votes, let_in,
+        shapes(usable), _with_rules(footprints(usable), rules), rules, trials, usable, votes, let_in,
         calibrated(transitions), mined(transitions, rules), outside, least, None, cautious,
     )  # fmt: skip
 
@@ -144,9 +142,9 @@ def _with_rules(found: Mapping[str, Footprint], rules: Mapping[str, Rule]) -> di
     }
 
 
-def of_guesses(admissions: Mapping[str, Admission]) -> dict[str, float]:
+def of_guesses(trials: Mapping[str, Trial]) -> dict[str, float]:
     """How far each rule that was not admitted is trusted: its own share, drawn towards that of all such rules."""
-    refused = {tool: each for tool, each in admissions.items() if not each.admitted}
+    refused = {tool: each for tool, each in trials.items() if not each.admitted}
     answered, right = sum(e.answered for e in refused.values()), sum(e.right for e in refused.values())
     return {tool: shrunk(e.right, e.answered, right / (answered + 1)) for tool, e in refused.items()}
 

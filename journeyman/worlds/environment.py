@@ -5,6 +5,7 @@ import json
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,7 +22,7 @@ from journeyman.worlds.learned.model import learned_of
 from journeyman.worlds.resolver import Answer, Learned, Resolver
 from journeyman.worlds.state import Source, State, drawn
 from journeyman.worlds.texts.environment import TextWorldEnvironment
-from journeyman.worlds.transitions import is_json_object
+from journeyman.worlds.transitions import arguments_of
 from journeyman.worlds.verdict import verify
 from journeyman.worlds.world import Start, World, load_world
 
@@ -126,7 +127,7 @@ class WorldEnvironment:
         return self._told(call) if self._resolver.learned is None else await asyncio.to_thread(self._told, call)
 
     def _told(self, call: ToolCall) -> str:
-        name, arguments = call.function.name, is_json_object(call.function.arguments)
+        name, arguments = call.function.name, arguments_of(call.function)
         if arguments is None:
             return json.dumps({"error": "arguments are no JSON object"})
         self.state.step += 1
@@ -169,6 +170,11 @@ class WorldSuite:
         self.world, self._faults = world, world.faults(faults, times)
         self._resolver = world.built.resolver(learned)
         self._starts = {start.id: start for start in world.starts}
+
+    @cached_property
+    def content(self) -> str:
+        """The world's: an admission holds for the world that was checked."""
+        return self.world.content
 
     def scenarios(self, split: Literal["train", "held-out"] | str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` scenarios, starts taken again under another seed when there are fewer."""

@@ -198,4 +198,4 @@ def _is_strange(call: Transition, seen: set[tuple[str, str, str]]) -> bool:
 
 def admitted(built: Built) -> list[str]:
     """The tools that have a twin."""
-    return sorted(tool for tool, found in built.admissions.items() if found.admitted)
+    return sorted(tool for tool, found in built.trials.items() if found.admitted)

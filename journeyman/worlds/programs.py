@@ -1,40 +1,37 @@
-"""Twins written by hand: a Python function for each tool, run in a process of its own that can reach nothing.
+"""Twins written by hand: a Python function for each tool, run in the sandbox that environments have.
 
     def restock(state, arguments):
         item = state["shop"]["items"][arguments["item"]]
         item["stock"] += arguments["count"]
         return {"stock": item["stock"]}
 
-It sees the tables of its tool's footprint and no others; what it changes in them is its patch. A program that runs too
-long is killed, one that writes elsewhere is refused by the resolver, and both are reported.
+It sees the tables of its tool's footprint and no others; what it changes in them is its patch. A program that takes
+too much is killed, one that writes elsewhere is refused by the resolver, and both are reported.
 """
 
 import ast
 import json
-import resource
-import shutil
-import subprocess
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
+from journeyman.environments.sandbox import SandboxLimits, python_command, run_sandboxed_here
 from journeyman.errors import InvalidInput, ProgramFailed
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.state import MISSING, Change, difference, read
 from journeyman.worlds.transitions import error_kind
 
-SECONDS = 2.0
-_MEMORY_BYTES = 512 << 20
+LIMITS = SandboxLimits(cpu_seconds=2, output_mb=64)
+"""What a twin may use. Its answer is the tables of its footprint, which may be large."""
 _LAST_WORDS = 300
 _RUNNER = """
 import json, sys
 asked = json.load(sys.stdin)
+out, sys.stdout = sys.stdout, sys.stderr
 names = {}
 exec(compile(asked["source"], "twin", "exec"), names)
 answer = names[asked["tool"]](asked["state"], asked["arguments"])
-json.dump({"answer": answer, "state": asked["state"]}, sys.stdout)
+json.dump({"answer": answer, "state": asked["state"]}, out)
 """
 
 
@@ -45,7 +42,7 @@ class Program:
     tool: str
     source: str
     footprint: Footprint
-    seconds: float = SECONDS
+    limits: SandboxLimits = LIMITS
 
     def run(self, arguments: Mapping[str, Any], document: Any) -> tuple[Any, tuple[Change, ...], str | None]:
         """Answer, changes and kind of error; ProgramFailed when it raised, looped or answered no JSON."""
@@ -55,21 +52,16 @@ class Program:
         changes = difference(before, found["state"])
         return found["answer"], changes, error_kind(found["answer"], arguments)
 
-    def _said(self, asked: str) -> str:
-        command = [*_sandbox(), sys.executable, "-I", "-S", "-c", _RUNNER]
-        try:
-            done = subprocess.run(
-                command, input=asked, capture_output=True, text=True, timeout=self.seconds, env={},
-                preexec_fn=_limit, cwd="/",
-            )  # fmt: skip
-        except subprocess.TimeoutExpired:
+    def _said(self, asked: str) -> bytes:
+        result = run_sandboxed_here(python_command("-S", "-c", _RUNNER), asked.encode(), self.limits)
+        if result.ended != "by itself":
             raise ProgramFailed(
-                f"the twin of {self.tool} ran longer than {self.seconds:g} s and was killed; nothing was changed"
-            ) from None
-        if done.returncode:
-            words = done.stderr.strip()[-_LAST_WORDS:] or f"it ended with {done.returncode}"
+                f"the twin of {self.tool} used too much {result.ended} and was killed; nothing was changed"
+            )
+        if result.code:
+            words = result.errors.decode(errors="replace").strip()[-_LAST_WORDS:] or f"it ended with {result.code}"
             raise ProgramFailed(f"the twin of {self.tool} failed: {words}; nothing was changed")
-        return done.stdout
+        return result.out
 
 
 def read_programs(source: str, footprints: Mapping[str, Footprint]) -> dict[str, Program]:
@@ -85,28 +77,6 @@ def read_programs(source: str, footprints: Mapping[str, Footprint]) -> dict[str,
             f"twins for tools that no trace knows: {', '.join(unknown)}; there is: {', '.join(sorted(footprints))}"
         )
     return {name: Program(name, source, footprints[name]) for name in names if name in footprints}
-
-
-@cache
-def isolation() -> str:
-    """How programs are kept apart on this machine."""
-    return "bubblewrap, no network" if _sandbox() else "a process with limits only: install bubblewrap for a real wall"
-
-
-@cache
-def _sandbox() -> tuple[str, ...]:
-    found = shutil.which("bwrap")
-    if found is None:
-        return ()
-    words = (found, "--unshare-all", "--ro-bind", "/", "/", "--dev", "/dev", "--tmpfs", "/tmp", "--die-with-parent")
-    works = subprocess.run([*words, sys.executable, "-I", "-S", "-c", ""], capture_output=True, timeout=30)
-    return words if works.returncode == 0 else ()
-
-
-def _limit() -> None:
-    resource.setrlimit(resource.RLIMIT_CPU, (int(SECONDS) + 1, int(SECONDS) + 1))
-    resource.setrlimit(resource.RLIMIT_AS, (_MEMORY_BYTES, _MEMORY_BYTES))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 
 
 def _slice(document: Any, footprint: Footprint) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from typing import Any
 from journeyman.capture.redact import Redactor
 from journeyman.capture.redact_patterns import BUILT_IN
 from journeyman.capture.trajectories import join
-from journeyman.records import Exchange, Message, Tool, Trajectory
+from journeyman.records import Exchange, FunctionCall, Message, Tool, Trajectory
 
 Json = Any
 _QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
@@ -195,36 +195,31 @@ def _collect(
 ) -> None:
     session, at = trajectory.session, trajectory.at
     times: Counter[str] = Counter()
-    for order, (call, name, written, result) in enumerate(_calls(messages)):
+    for order, (call, function, result) in enumerate(_calls(messages)):
         # Agents may use an id again: calls are told apart by how often it was used before.
-        key = (session, f"{call}/{times[call]}", written)
+        key = (session, f"{call}/{times[call]}", function.arguments)
         times[call] += 1
         if key in seen:
             continue
         seen.add(key)
-        where = f"{session}#{order} {name}"
+        where = f"{session}#{order} {function.name}"
         if result is None:
             traces.leave_out("calls without a result", where)
             continue
-        arguments = is_json_object(written)
+        arguments = arguments_of(function)
         if arguments is None:
             traces.leave_out("arguments that are no JSON object", where)
             continue
         observation = read_result(result.text)
-        traces.transitions.append(
-            Transition(
-                name, arguments, observation, session, order, latency=waits.get(call), at=at, policy=trajectory.model
-            )
-        )
+        traces.transitions.append(Transition(
+            function.name, arguments, observation, session, order, latency=waits.get(call), at=at,
+            policy=trajectory.model,
+        ))  # fmt: skip
 
 
-def is_json_object(written: str) -> dict[str, Json] | None:
-    """A call's arguments; None where they are no JSON object. An empty text means none."""
-    try:
-        arguments = json.loads(written or "{}")
-    except ValueError:
-        return None
-    return arguments if isinstance(arguments, dict) else None
+def arguments_of(call: FunctionCall) -> dict[str, Json] | None:
+    """A call's arguments; None where they are no JSON object. An empty text, which some servers send, means none."""
+    return call.read() if call.arguments else {}
 
 
 def read_result(text: str) -> Json:
@@ -235,12 +230,12 @@ def read_result(text: str) -> Json:
         return text
 
 
-def _calls(messages: Sequence[Message]) -> Iterator[tuple[str, str, str, Message | None]]:
-    """Each call's id, tool and arguments, and the first result after it that names its id."""
+def _calls(messages: Sequence[Message]) -> Iterator[tuple[str, FunctionCall, Message | None]]:
+    """Each call's id, what it called, and the first result after it that names its id."""
     for place, message in enumerate(messages):
         for call in message.tool_calls or ():
             results = (each for each in messages[place + 1 :] if each.role == "tool" and each.tool_call_id == call.id)
-            yield call.id, call.function.name, call.function.arguments, next(results, None)
+            yield call.id, call.function, next(results, None)
 
 
 def _waits(exchanges: Sequence[Exchange]) -> dict[str, float]:

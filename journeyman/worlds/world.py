@@ -14,7 +14,6 @@ import zstandard
 
 from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Message, Tool
-from journeyman.worlds.admission import Admission
 from journeyman.worlds.build import Built
 from journeyman.worlds.card import FidelityCard, allow_training
 from journeyman.worlds.faults import Bug, Faults, Mode, ToolFaults
@@ -26,6 +25,7 @@ from journeyman.worlds.schemas import ToolShape
 from journeyman.worlds.texts.form import TextForm
 from journeyman.worlds.texts.links import links_of
 from journeyman.worlds.transitions import Transition
+from journeyman.worlds.trials import Trial
 
 FORMAT = 2
 _FILE = "world.json.zst"
@@ -101,7 +101,8 @@ class World:
             "shapes": {tool: asdict(shape) for tool, shape in built.shapes.items()},
             "footprints": {tool: asdict(foot) for tool, foot in built.footprints.items()},
             "rules": {tool: rule.wire() for tool, rule in built.rules.items()},
-            "admissions": {tool: asdict(found) for tool, found in built.admissions.items()},
+            # The word of the file, kept so that worlds of before can be read, and cards of them hold.
+            "admissions": {tool: asdict(found) for tool, found in built.trials.items()},
             "faults": {tool: asdict(found) for tool, found in built.faults.items()},
             "bugs": [asdict(bug) for bug in built.bugs],
             "neighbours": dict(built.neighbours),
@@ -170,9 +171,7 @@ def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:
         shapes={tool: ToolShape(**shape) for tool, shape in wire["shapes"].items()},
         footprints=footprints,
         rules={tool: Rule.read(rule) for tool, rule in wire["rules"].items()},
-        admissions={
-            t: Admission(**{**found, "wrong": tuple(found["wrong"])}) for t, found in wire["admissions"].items()
-        },
+        trials={t: Trial(**{**found, "wrong": tuple(found["wrong"])}) for t, found in wire["admissions"].items()},
         memory=_unpacked(wire),
         neighbours=wire["neighbours"],
         programs=programs,

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from journeyman.environments import sandbox
-from journeyman.environments.sandbox import SandboxLimits, call_sandboxed, run_sandboxed
+from journeyman.environments.sandbox import SandboxLimits, call_sandboxed, python_command, run_sandboxed
 from journeyman.errors import ProgramFailed, Refused
 
 HAS_BUBBLEWRAP = sandbox._has_bubblewrap()
@@ -26,7 +26,7 @@ def either(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> b
 
 
 async def python(code: str, **options):
-    return await run_sandboxed([sandbox._python(), "-I", "-S", "-c", code], limits=QUICK, **options)
+    return await run_sandboxed(python_command("-S", "-c", code), limits=QUICK, **options)
 
 
 async def test_it_answers_and_says_how_it_ran(either: bool) -> None:
@@ -55,7 +55,7 @@ def still_running(code: str) -> list[str]:
 async def test_what_takes_too_much_is_stopped_with_all_it_started(either: bool, code: str, ended: str) -> None:
     seconds = 1.5 if ended == "time" else 30
     limits = QUICK.model_copy(update={"seconds": seconds})
-    result = await run_sandboxed([sandbox._python(), "-I", "-S", "-c", code], limits=limits)
+    result = await run_sandboxed(python_command("-S", "-c", code), limits=limits)
     assert result.ended == ended
     assert result.code != 0 or ended == "output"
     assert len(result.out) < 1 << 20
@@ -99,7 +99,7 @@ print(sorted(os.environ), os.path.exists("/root/.bashrc"), len([p for p in os.li
 """
     paths = [str(secret), "/usr/bin/x", "/etc/passwd", "/tmp/x", str(mine / "x")]
     result = await run_sandboxed(
-        [sandbox._python(), "-I", "-S", "-c", code, *paths], limits=QUICK, writable=mine
+        python_command("-S", "-c", code, *paths), limits=QUICK, writable=mine
     )  # fmt: skip
     lines = result.out.decode().splitlines()
     assert lines[0] == "FileNotFoundError", result.errors
@@ -122,12 +122,15 @@ async def test_a_function_is_called_and_its_failures_have_words(either: bool, tm
 
 
 async def test_without_bubblewrap_it_is_loud_or_refused(
-    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(sandbox, "_has_bubblewrap", lambda: False)
     sandbox._warn.cache_clear()
     with caplog.at_level(logging.WARNING):
         assert not (await python("pass")).isolated
     assert "CODE OF OTHERS RUNS WITH LIMITS ALONE" in caplog.text
+    unwritten = tmp_path / "left"
+    wrote = await python(f"with open({str(unwritten)!r}, 'w') as file: file.write('x')")
+    assert (wrote.code != 0, unwritten.stat().st_size) == (True, 0)
     with pytest.raises(Refused, match="apt install bubblewrap"):
         await python("pass", isolation="required")

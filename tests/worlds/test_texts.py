@@ -98,10 +98,10 @@ async def test_the_world_never_says_what_the_real_house_would_not():
 
 
 def test_where_a_verb_leads_is_read_off_the_scene_and_known_from_whoever_was_there():
-    admission = world().built.admissions["go"]
+    trial = world().built.trials["go"]
     assert (form().linked, world().text.linked if world().text else ()) == ((), ("go",))
-    assert admission.admitted
-    assert admission.right == admission.answered >= 5
+    assert trial.admitted
+    assert trial.right == trial.answered >= 5
     twin = world().built.programs["go"]
     start = next(each for each in world().starts if "take lamp" not in each.messages[-1].text)
     way = next(each for each in start.document["text"]["You can"] if each.startswith("go "))

@@ -8,9 +8,15 @@ from pathlib import Path
 
 import pytest
 
+from journeyman.config import Settings
+from journeyman.environments.admission import check_suite, fingerprint, keep, standing_of
+from journeyman.environments.sandbox import SandboxLimits
 from journeyman.errors import InvalidInput, NotFound, ProgramFailed, Refused
 from journeyman.records import Message, Scenario, Trajectory
 from journeyman.records.message import assistant, call, tool_result, user
+from journeyman.records.reinforcement import RLConfig
+from journeyman.store.memory import MemoryStore
+from journeyman.worker.reinforcement import plan_rl_run
 from journeyman.worlds.card import FidelityCard
 from journeyman.worlds.ensemble import forget_members, save_members
 from journeyman.worlds.environment import WorldEnvironment, WorldSuite, world_suite
@@ -23,6 +29,7 @@ from journeyman.worlds.world import World, load_world, trust, with_card
 from tests.worlds import shop
 
 STOCK = ("shop", "items")
+QUICK = SandboxLimits(seconds=0.5)
 TWIN = """
 def restock(state, arguments):
     item = state["shop"]["items"].get(arguments["item"])
@@ -198,6 +205,30 @@ async def test_several_worlds_under_one_name_are_drawn_from_scenario_by_scenario
     assert world_suite("shop-1", tmp_path).name == "world/shop-1"
 
 
+async def test_a_world_that_was_built_again_asks_for_a_new_check(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("JOURNEYMAN_HOME", str(tmp_path))
+    worlds, settings = tmp_path / "worlds", Settings(home=tmp_path, models=tmp_path)
+    config = RLConfig(name="a", base="b", suite="world/shop")
+    world().save(worlds)
+    keep(tmp_path, await check_suite(world_suite("shop"), count=2, closely=1))
+    before = standing_of(tmp_path, world_suite("shop"), config.suite)
+    assert before.state in ("admitted", "refused")
+    built_again = replace(world(), built=replace(world().built, outside=0.5))
+    card = world().card
+    assert card is not None
+    with_card(built_again, card.model_copy(update={"world": built_again.content})).save(worlds)
+    after = world_suite("shop")
+    assert fingerprint(after) == fingerprint(WorldSuite(world()))
+    assert standing_of(tmp_path, after, config.suite).state == "rebuilt"
+    with pytest.raises(Refused, match=r"built again since its check of .*journeyman env check world/shop.*--unchecked"):
+        plan_rl_run(settings, MemoryStore(), config)
+    with pytest.raises(Exception, match="model") as other:
+        plan_rl_run(settings, MemoryStore(), config, unchecked=True)
+    assert not isinstance(other.value, Refused)
+    keep(tmp_path, await check_suite(after, count=2, closely=1))
+    assert standing_of(tmp_path, after, config.suite).state == before.state
+
+
 def test_programs_in_a_file_do_not_run_before_somebody_agreed(tmp_path: Path):
     mark = tmp_path / "ran"
     source = f"open({str(mark)!r}, 'w')\n{TWIN}"
@@ -227,7 +258,7 @@ def test_a_program_of_ones_own_is_a_twin():
 
 def test_a_program_that_loops_is_killed_and_one_that_breaks_is_named():
     feet = Footprint(reads=(STOCK,), writes=(STOCK,))
-    loops = Program("restock", "def restock(state, arguments):\n    while True: pass\n", feet, seconds=0.5)
+    loops = Program("restock", "def restock(state, arguments):\n    while True: pass\n", feet, limits=QUICK)
     with pytest.raises(ProgramFailed, match="was killed; nothing was changed"):
         loops.run({}, {"shop": {"items": {}}})
     breaks = Program("restock", "def restock(state, arguments):\n    return state['elsewhere']\n", feet)

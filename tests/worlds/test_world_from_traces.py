@@ -23,9 +23,9 @@ def built() -> Built:
 
 
 def test_every_tool_of_the_shop_has_a_twin_that_was_judged_on_calls_held_out():
-    admissions = built().admissions
-    assert {tool for tool, found in admissions.items() if found.admitted} == set(shop.TOOLS)
-    assert all(found.right == found.answered >= 5 for found in admissions.values())
+    trials = built().trials
+    assert {tool for tool, found in trials.items() if found.admitted} == set(shop.TOOLS)
+    assert all(found.right == found.answered >= 5 for found in trials.values())
 
 
 def test_the_world_is_truer_than_copies_on_sessions_it_never_saw():
@@ -88,7 +88,7 @@ def test_answers_say_where_they_come_from():
 def test_a_tool_that_was_seen_once_gets_no_twin():
     once = Transition("audit", {}, {"ok": True}, "plain-0", 99, before={"shop": {}}, after={"shop": {}})
     found = build([*shop.sessions(8), once])
-    assert "audit" not in found.admissions or not found.admissions["audit"].admitted
+    assert "audit" not in found.trials or not found.trials["audit"].admitted
 
 
 def test_a_schema_that_changed_half_way_is_told_and_the_old_calls_are_left_out():

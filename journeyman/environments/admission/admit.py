@@ -19,7 +19,7 @@ from journeyman.environments.admission.checks import (
 )
 from journeyman.environments.admission.players import CANARIES, gold_player_of, random_player_of
 from journeyman.environments.admission.report import Admission, Finding, PlayerScore
-from journeyman.environments.admission.stored import fingerprint
+from journeyman.environments.admission.stored import content_of, fingerprint
 from journeyman.environments.admission.transcripts import MOST_REPLIES
 from journeyman.environments.environment import Suite
 from journeyman.environments.episode import keeping
@@ -82,7 +82,7 @@ async def check_suite(
     verifier = verifier_of(suite)
     return Admission(
         suite=suite.name, address=address or "", verifier=verifier.version if verifier else None,
-        fingerprint=fingerprint(suite), at=now(), split=split, seed=seed,
+        fingerprint=fingerprint(suite), content=content_of(suite), at=now(), split=split, seed=seed,
         players=tuple(players), findings=tuple(findings),
     )  # fmt: skip
 

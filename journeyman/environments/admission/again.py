@@ -16,7 +16,7 @@ from typing import Any
 
 from journeyman.environments.admission.checks import Examined, same_replies
 from journeyman.environments.admission.report import Finding
-from journeyman.environments.admission.transcripts import first_difference, play, repeating
+from journeyman.environments.admission.transcripts import attempted, first_difference, play, repeating
 from journeyman.environments.suites import load_suite
 from journeyman.records import Message, Scenario
 
@@ -44,7 +44,7 @@ async def check_fresh_process(
         if problem:
             return Finding(check=NAME, passed=False, detail=problem)
         told = json.loads(answered.read_text())
-    if told["scenarios"] != [each.model_dump(mode="json") for each in scenarios]:
+    if told["scenarios"] != [attempted(each) for each in scenarios]:
         return Finding(check=NAME, passed=False, detail="the same seed gave other scenarios there")
     for (scenario, went), there in zip(episodes, told["episodes"], strict=True):
         if went.written() != there:
@@ -94,7 +94,7 @@ async def _again(wanted: dict[str, Any]) -> dict[str, Any]:
         replies = [Message.model_validate(reply) for reply in each["replies"]]
         environment = suite.environment(Scenario.model_validate(each["scenario"]))
         episodes.append((await play(environment, repeating(replies))).written())
-    return {"scenarios": [each.model_dump(mode="json") for each in made], "episodes": episodes}
+    return {"scenarios": [attempted(each) for each in made], "episodes": episodes}
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from journeyman.engines.scripted import Script
 from journeyman.environments.admission.players import other_paths_of, perturbed, spammer
 from journeyman.environments.admission.report import Finding
-from journeyman.environments.admission.transcripts import Transcript, first_difference, play, repeating
+from journeyman.environments.admission.transcripts import Transcript, attempted, first_difference, play, repeating
 from journeyman.environments.environment import Suite
 from journeyman.environments.verifying import stamped, verifier_of
 from journeyman.errors import InvalidInput
@@ -39,8 +39,8 @@ async def examine(suite: Suite, scenario: Scenario, gold: Script | None, at_rand
 
 def check_scenarios(suite: Suite, split: str, count: int, seed: int) -> Finding:
     """The same seed gives the same scenarios, each with an id of its own, and the other split has none of them."""
-    made = [each.model_dump(mode="json") for each in suite.scenarios(split, count, seed)]
-    again = [each.model_dump(mode="json") for each in suite.scenarios(split, count, seed)]
+    made = [attempted(each) for each in suite.scenarios(split, count, seed)]
+    again = [attempted(each) for each in suite.scenarios(split, count, seed)]
     other = _as_many_as_there_are(suite, "held-out" if split == "train" else "train", count, seed)
     problems = [] if made == again else ["the same seed gave other scenarios the second time"]
     if len({each["id"] for each in made}) < len(made):

@@ -25,12 +25,14 @@ class Finding(Frozen):
 
 
 class Admission(Frozen):
-    """All findings about a suite, with what they were found on; `fingerprint` changes with the suite's code."""
+    """All findings about a suite, with what they were found on; `fingerprint` changes with the suite's code, `content`
+    with the data that it was built of, None where there is none."""
 
     suite: str
     address: str
     verifier: str | None
     fingerprint: str
+    content: str | None = None
     at: datetime
     split: str
     seed: int

@@ -5,12 +5,14 @@ import inspect
 import re
 import sys
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, Protocol, cast, runtime_checkable
 
 from pydantic import ValidationError
 
 from journeyman import __version__
 from journeyman.environments.admission.report import Admission
+from journeyman.environments.admission.transcripts import attempted
+from journeyman.environments.ensemble import EnsembleSuite
 from journeyman.environments.environment import Suite
 from journeyman.environments.tasks.drawing import digest
 from journeyman.environments.verifying import verifier_of
@@ -18,11 +20,26 @@ from journeyman.environments.verifying import verifier_of
 _UNFIT = re.compile(r"[^A-Za-z0-9_.-]+")
 
 
+@runtime_checkable
+class Built(Protocol):
+    """What a suite has besides that was built of data, as a world is of traces: its answers are no code's."""
+
+    @property
+    def content(self) -> str:
+        """A hash of everything in that data that its episodes depend on."""
+        ...
+
+
 class Standing(NamedTuple):
     """What is known of a suite as it is now: `said` is one line for a person."""
 
-    state: Literal["admitted", "refused", "changed", "unchecked"]
+    state: Literal["admitted", "refused", "rebuilt", "changed", "unchecked"]
     said: str
+
+    @property
+    def forbids(self) -> bool:
+        """Whether it is known to be wrong, or what was found to be right is not there any more."""
+        return self.state in ("refused", "rebuilt")
 
 
 def keep(home: Path, admission: Admission) -> Path:
@@ -34,7 +51,7 @@ def keep(home: Path, admission: Admission) -> Path:
 
 
 def standing_of(home: Path, suite: Suite, address: str) -> Standing:
-    """Whether the suite as it is now was admitted, refused, changed since, or never checked."""
+    """Whether the suite as it is now was admitted or refused, was built anew or changed since, or never checked."""
     command = f"journeyman env check {address}"
     path = _path(home, suite.name)
     try:
@@ -44,7 +61,11 @@ def standing_of(home: Path, suite: Suite, address: str) -> Standing:
     except (OSError, ValidationError) as error:
         return Standing("unchecked", f"{path} cannot be read ({type(error).__name__}), so {suite.name} counts as "
                         f"unchecked: {command}")  # fmt: skip
-    if last.fingerprint != fingerprint(suite):
+    content = content_of(suite)
+    if last.content is not None and last.content != content:
+        return Standing("rebuilt", f"{suite.name} was built again since its check of {last.at:%Y-%m-%d}, and how it "
+                        f"answers now was not checked: {command}")  # fmt: skip
+    if (last.fingerprint, last.content) != (fingerprint(suite), content):
         return Standing("changed", f"the environment {suite.name} changed since it was checked: {command}")
     if last.is_admitted:
         return Standing("admitted", f"the environment {suite.name} was admitted {last.at:%Y-%m-%d}")
@@ -55,14 +76,28 @@ def standing_of(home: Path, suite: Suite, address: str) -> Standing:
 def fingerprint(suite: Suite) -> str:
     """Changes with the code of the suite and of its environment, its verifier, its settings, and our own version.
 
-    Of a package of several files all of one folder count; what they import from elsewhere does not.
+    Of a package of several files all of one folder count; what they import from elsewhere does not. An ensemble's
+    changes with each member's.
     """
     verifier = verifier_of(suite)
     scenarios = suite.scenarios("train", 2, 0)
     types = (type(suite), type(suite.environment(scenarios[0])))
     code = sorted({hashed for each in types for hashed in _code_of(each)})
-    made = [each.model_dump(mode="json") for each in scenarios]
-    return digest([suite.name, verifier.version if verifier else None, __version__, code, made])
+    made = [attempted(each) for each in scenarios]
+    members = [fingerprint(each) for each in _members(suite)]
+    return digest([suite.name, verifier.version if verifier else None, __version__, code, made, *members])
+
+
+def content_of(suite: Suite) -> str | None:
+    """What `Built` says of the suite, or of an ensemble's members together; None where none was built of data."""
+    if isinstance(suite, EnsembleSuite):
+        found = {each.name: content_of(each) for each in suite.members}
+        return digest(found) if any(found.values()) else None
+    return cast(Built, suite).content if isinstance(suite, Built) else None
+
+
+def _members(suite: Suite) -> tuple[Suite, ...]:
+    return suite.members if isinstance(suite, EnsembleSuite) else ()
 
 
 def _code_of(of: type) -> list[str]:

@@ -10,7 +10,7 @@ from journeyman.environments.environment import Environment, Observation
 from journeyman.environments.verifying import outcome_of
 from journeyman.environments.waiting import bounded
 from journeyman.errors import DeadlineExceeded
-from journeyman.records import Message, Outcome, Score, Tool
+from journeyman.records import Message, Outcome, Scenario, Score, Tool
 
 MOST_REPLIES = 64
 SECONDS_PER_STEP = 60.0
@@ -63,6 +63,11 @@ async def play(
         if close:
             await _within(environment.close(), "its close")
     return made
+
+
+def attempted(scenario: Scenario) -> dict[str, Any]:
+    """What a scenario is, as JSON: all of it but when the record of it was made."""
+    return scenario.model_dump(mode="json", exclude={"at"})
 
 
 def repeating(replies: Sequence[Message]) -> Script:

@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from journeyman.worlds.admission import by_tool, is_right, shrunk
 from journeyman.worlds.build import Built
 from journeyman.worlds.learned.model import Answers, ModelLayer
 from journeyman.worlds.learned.prompt import question_of
@@ -14,6 +13,7 @@ from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Recorded
 from journeyman.worlds.state import State
 from journeyman.worlds.transitions import Transition
+from journeyman.worlds.trials import by_tool, is_right, shrunk
 
 MOST_TRIED = 24
 """Held-out calls of one tool that a model is tried on: each is asked for, and may be paid for."""
@@ -54,8 +54,8 @@ def try_model(
     layer = ModelLayer(proposer, Nearest(learned), answers)
     found: list[Tried] = []
     for tool, calls in by_tool(judged).items():
-        admission = built.admissions.get(tool)
-        if tool in tools if tools is not None else admission is None or not admission.admitted:
+        trial = built.trials.get(tool)
+        if tool in tools if tools is not None else trial is None or not trial.admitted:
             found += _of_tool(layer, answers, built, [call for call in calls if is_for_models(call)][:MOST_TRIED])
     return found
 

@@ -5,12 +5,12 @@ from collections.abc import Iterator, Sequence
 
 from journeyman.records import Row
 from journeyman.records.message import assistant
-from journeyman.worlds.admission import folds_of
 from journeyman.worlds.build import FOLDS, Built
 from journeyman.worlds.learned.prompt import MOST_CELLS, NEIGHBOURS, answer_to, question_of
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.state import State, drawn, leaf_changes
 from journeyman.worlds.transitions import Transition
+from journeyman.worlds.trials import folds_of
 
 MODEL_FOLD = 0
 """Which of the folds no model is taught from: what it is trusted by."""

@@ -6,6 +6,7 @@ F2 (shape), F3 (answer) and F4 (state change) score it by code. No model judges.
 
 from collections.abc import Sequence
 from copy import copy
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -32,13 +33,18 @@ class PredictionSuite:
 
     def __init__(self, world: World) -> None:
         self.name, self.world = f"world-model/{world.name}", world
-        seed = world.card.seed if world.card is not None else 0
-        rows = rows_of(world.built, seed)
+        self._seed = world.card.seed if world.card is not None else 0
+        rows = rows_of(world.built, self._seed)
         self._rows = {
             "train": [row for row in rows if row.split == "train"],
             "held-out": [row for row in rows if row.split == "validation"],
         }
         self._calls = {call.name: call for call in world.built.memory}
+
+    @cached_property
+    def content(self) -> str:
+        """The world's, and the seed of its card, by which calls are held out."""
+        return f"{self.world.content}/{self._seed}"
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` calls of that split, from a place on that the seed gives, the first again after the last."""

@@ -10,11 +10,11 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from journeyman.worlds.admission import Admission, admit
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.state import Change, difference
 from journeyman.worlds.texts.form import ROOT, TextForm
 from journeyman.worlds.transitions import Transition
+from journeyman.worlds.trials import Trial, judged_twin
 
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n")
 _PUNCTUATION = " .!?:"
@@ -56,7 +56,7 @@ class Links:
                 self._places.setdefault(_key(here), {}).setdefault(name, set()).add(json.dumps(told))
 
 
-def judged_links(tool: str, form: TextForm, memory: Sequence[Transition]) -> Admission:
+def judged_links(tool: str, form: TextForm, memory: Sequence[Transition]) -> Trial:
     """How the twin of a verb does on each session's calls, made from what the other sessions saw."""
     sessions = dict.fromkeys(each.session for each in memory if each.tool == tool)
     trials = [
@@ -66,7 +66,7 @@ def judged_links(tool: str, form: TextForm, memory: Sequence[Transition]) -> Adm
         )
         for session in sessions
     ]
-    return admit(trials, tool)
+    return judged_twin(trials, tool)
 
 
 def links_of(form: TextForm, memory: Sequence[Transition]) -> dict[str, Links]:

@@ -79,19 +79,19 @@ def _with_links(form: TextForm, built: Built) -> tuple[TextForm, Built]:
     tried = {
         tool: judged_links(tool, form, built.memory)
         for tool in leading
-        if tool not in built.admissions or not built.admissions[tool].admitted
+        if tool not in built.trials or not built.trials[tool].admitted
     }
-    found = {tool: admission for tool, admission in tried.items() if admission.admitted}
+    found = {tool: trial for tool, trial in tried.items() if trial.admitted}
     form = replace(form, linked=tuple(sorted(found)))
     return form, replace(
-        built, admissions={**built.admissions, **found}, programs={**built.programs, **links_of(form, built.memory)}
+        built, trials={**built.trials, **found}, programs={**built.programs, **links_of(form, built.memory)}
     )
 
 
 def _without_imagined_places(built: Built) -> Built:
     """Where an action leads is recorded, or told by an admitted twin, or unknown: no guess makes up a place."""
     leading = {tool for tool, found in built.footprints.items() if (ROOT, "here") in found.writes}
-    admitted = {tool for tool, found in built.admissions.items() if found.admitted}
+    admitted = {tool for tool, found in built.trials.items() if found.admitted}
     guessed = leading - admitted
     return replace(
         built,

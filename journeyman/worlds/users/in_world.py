@@ -1,6 +1,8 @@
 """A world's sessions, played by the users that were mined from them instead of by what those had said."""
 
+import hashlib
 from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -69,6 +71,11 @@ class WorldUserSuite:
         if not self._sessions:
             reasons = "; ".join(f"{count} sessions: {why}" for why, count in users.left_out.items())
             raise InvalidInput(f"the users {users.name} have no card in world {world.world.name} ({reasons or 'none'})")
+
+    @cached_property
+    def content(self) -> str:
+        """The world's and the users'."""
+        return hashlib.sha256(f"{self._world.content}{self._users.model_dump_json()}".encode()).hexdigest()[:32]
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` sessions of `split`, taken again under another seed when there are fewer."""

@@ -29,7 +29,7 @@ from tests.worlds import shop
 @cache
 def built() -> Built:
     """The shop without its twins, so that a model is what is left."""
-    return replace(build(shop.sessions(12)), rules={}, admissions={}, neighbours={})
+    return replace(build(shop.sessions(12)), rules={}, trials={}, neighbours={})
 
 
 def oracle() -> Callable[[dict[str, Any]], str]:

@@ -1,4 +1,4 @@
-"""Which twins are admitted: those that replay held-out calls, answer and changes, at least 99 times in 100."""
+"""Tries twins on calls held out: those that replay answer and changes at least 99 times in 100 are let in."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _PRIOR_CALLS = 3
 
 
 @dataclass(frozen=True)
-class Admission:
+class Trial:
     """How a twin did on calls that it was not made from.
 
     `answered` of `held_out` calls it had an answer to, `right` of those were the recorded one. `low` is the lower end
@@ -51,13 +51,13 @@ def shrunk(right: int, answered: int, everywhere: float) -> float:
     return (right + _PRIOR_CALLS * everywhere) / (answered + _PRIOR_CALLS)
 
 
-def admit(trials: Sequence[tuple[Any, Sequence[Transition]]], tool: str) -> Admission:
-    """Judge a tool's twin: each trial is a program and calls that it was not made from.
+def judged_twin(programs: Sequence[tuple[Any, Sequence[Transition]]], tool: str) -> Trial:
+    """How a tool's twin does: each of `programs` comes with calls that it was not made from.
 
-    A program written by hand has one trial. One found in traces has several: as many programs, each made without the
+    One written by hand is one program. One found in traces is several, each made without the
     sessions that it is tried on (cross-validation); the program that is admitted is made from all of them.
     """
-    found = [_tried(twin, call) for twin, calls in trials for call in calls]
+    found = [_tried(twin, call) for twin, calls in programs for call in calls]
     answered = [(right, call) for right, call in found if right is not None]
     right = sum(is_right for is_right, _ in answered)
     wrong = tuple(call.name for is_right, call in answered if not is_right)[:_MOST_NAMED]
@@ -71,7 +71,7 @@ def admit(trials: Sequence[tuple[Any, Sequence[Transition]]], tool: str) -> Admi
         )
     elif right < LEAST_REPLAYED * len(answered):
         reason = f"replays {right} of the {len(answered)} held-out calls that it answers; 99% are needed"
-    return Admission(tool, len(found), len(answered), right, low, not reason, reason, wrong)
+    return Trial(tool, len(found), len(answered), right, low, not reason, reason, wrong)
 
 
 def is_right(observation: Any, changes: Sequence[Change], error: str | None, call: Transition) -> bool:

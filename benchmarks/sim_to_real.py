@@ -13,7 +13,8 @@ from typing import Annotated
 
 import typer
 from record import RESULTS, Row, write_results
-from sim_to_real_parts import drawing, scripted, training
+from sim_to_real_parts import drawing, scripted, training, transfer
+from sim_to_real_parts.games import SIZES
 
 SEED = 0
 
@@ -22,6 +23,10 @@ def main(
     only: Annotated[str | None, typer.Option(help=f"One of {', '.join((*scripted.PARTS, 'training'))}.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of training, of both arms.")] = 2,
     threads: Annotated[int, typer.Option(help="Of each run.")] = 2,
+    attempts: Annotated[
+        int | None,
+        typer.Option(help="Captured for the world that is trained in; the fewest that its card admits, if absent."),
+    ] = None,
     homes: Annotated[Path, typer.Option(help="Where runs are kept; what is finished there is not run again.")] = Path(
         "sim-to-real-homes"
     ),
@@ -37,8 +42,8 @@ def main(
             continue
         for seed in range(seeds):
             for arm in training.SUITES:
-                training.run(arm, seed, homes.resolve(), threads)
-            _write("training", training.rows(homes.resolve(), seed + 1, threads), quick)
+                training.run(arm, seed, homes.resolve(), threads, SIZES if attempts is None else [attempts])
+            _write("training", transfer.rows(homes.resolve(), seed + 1, threads), quick)
 
 
 def _write(prefix: str, rows: list[Row], quick: bool) -> None:

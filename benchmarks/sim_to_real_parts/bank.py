@@ -11,22 +11,25 @@ from typing import Any
 
 from fidelity_parts import bank_traces
 
-from journeyman.demos.bank.environment import BankEnvironment, BankSuite
+from journeyman.demos.bank.environment import MAX_CALLS, BankEnvironment, BankSuite
 from journeyman.demos.bank.events import Ran
 from journeyman.demos.bank.players import gold, null, random_calls
-from journeyman.demos.bank.tools import TOOLS, run_tool
+from journeyman.demos.bank.tools import TIMEOUT, TOOLS, Result, run_tool, written
 from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
-from journeyman.records import Message, Scenario, Score, Tool
+from journeyman.records import Message, Scenario, Score, Tool, ToolCall
+from journeyman.records.message import tool_result
 from journeyman.worlds.environment import WorldEnvironment
 from journeyman.worlds.making import make_world
 from journeyman.worlds.resolver import Resolver
 from journeyman.worlds.transitions import arguments_of
 from journeyman.worlds.world import Start, World
+from sim_to_real_parts.consistency import play
 
 CHANGES = ("freeze_card", "dispute_transaction", "transfer", "hand_over")
 STRAYS = {"noisy-10": 0.1, "noisy": 0.25, "weak": 0.6}
+_STRAYING = "weak"
 POLICIES = ("gold", *STRAYS, "random", "null")
 
 
@@ -36,7 +39,7 @@ class DeskInWorld(BankEnvironment):
     def __init__(self, scenario: Scenario, world: World, start: Start, resolver: Resolver) -> None:
         super().__init__(scenario)
         within = Scenario(id=scenario.id, environment=f"world/{world.name}", kind="world")
-        self._tools = WorldEnvironment(within, start, world, resolver, world.faults())
+        self._tools = WorldEnvironment(within, start, world, resolver, world.faults("off"))
 
     async def step(self, reply: Message) -> Observation:
         """Let the world answer the calls, and note what it confirmed; without calls, the customer answers."""
@@ -45,11 +48,31 @@ class DeskInWorld(BankEnvironment):
         if self.is_done:
             raise InvalidInput("this episode is over; start a new environment for another one")
         self.calls += 1
-        seen = await self._tools.step(reply)
-        for call, told in zip(reply.tool_calls, seen.messages, strict=False):
-            self._note(call.function.name, arguments_of(call.function), told.text)
-        self.is_done = self._tools.abstained is not None or self.calls >= 12
-        return Observation(messages=seen.messages, tools=TOOLS, done=self.is_done)
+        told: list[Message] = []
+        for call in reply.tool_calls:
+            if self._tools.abstained is None:
+                told += await self._told(call)
+        self.is_done = self._tools.abstained is not None or self.calls >= MAX_CALLS
+        return Observation(messages=tuple(told), tools=TOOLS, done=self.is_done)
+
+    async def _told(self, call: ToolCall) -> tuple[Message, ...]:
+        """The world's answer to one call; or the timeout that the case has in store for the first call of a tool.
+
+        It strikes here as there, since both are played under the same random numbers: actions that met another timeout
+        than the one that they answer would not win again, whatever the world is worth.
+        """
+        name, arguments = call.function.name, arguments_of(call.function)
+        if name == self.fault and arguments is not None:
+            self.fault, seen = None, (tool_result(call.id, written({"error": TIMEOUT})),)
+        else:
+            asked = Message(role="assistant", content=None, tool_calls=(call,))
+            # Without the spaces, as the bank writes JSON: the players' random numbers follow from what they read.
+            seen = tuple(
+                tool_result(call.id, written(_result(each.text))) for each in (await self._tools.step(asked)).messages
+            )
+        if arguments is not None and seen:
+            self._note(name, arguments, seen[0].text)
+        return seen
 
     def score(self) -> tuple[Score, ...]:
         """The bank's own verdict; none where the world abstained."""
@@ -57,22 +80,31 @@ class DeskInWorld(BankEnvironment):
             return (Score(name="abstained", value=1.0, reason=self._tools.abstained),)
         return (*super().score(), Score(name="abstained", value=0.0))
 
-    def _note(self, tool: str, arguments: dict[str, Any] | None, told: str) -> None:
-        result = json.loads(told) if told.startswith("{") else {"answer": told}
-        if arguments is None:
-            return
+    def _note(self, tool: str, arguments: dict[str, Any], told: str) -> None:
+        result = _result(told)
         self.log.append(Ran(tool=tool, arguments=arguments, result=result, goal=self.customer.goal_index))
         if tool in CHANGES and "error" not in result:
             run_tool(self.bank, tool, arguments)
 
 
+def _result(told: str) -> Result:
+    return json.loads(told) if told.startswith("{") else {"answer": told}
+
+
 def world_of(scenarios: int, seed: int) -> tuple[World, dict[str, Scenario]]:
-    """The world of captured sessions of four policies, and the scenario of each of its starts."""
+    """The world of captured sessions of five policies, and the scenario of each of its starts.
+
+    Beside those of benchmarks/fidelity.py, an expert that strays most of the time: what a system refuses is learned
+    from who asks for it.
+    """
     attempts = []
     for policy in bank_traces.POLICIES:
         count = scenarios // 2 if policy == "random" else scenarios
         played = bank_traces.trajectories(policy, "train", count, seed + 1)
         attempts += [each.model_copy(update={"session": f"{policy}-{at}"}) for at, each in enumerate(played)]
+    for at, scenario in enumerate(REAL.scenarios("train", scenarios, seed + 1)):
+        strayed = play(REAL.environment(scenario), scenario, script(_STRAYING, scenario, seed + 1))
+        attempts.append(strayed.model_copy(update={"session": f"{_STRAYING}-{at}", "model": _STRAYING}))
     world = make_world("bank", attempts, seed=seed)
     by_session = {each.session: each.scenario for each in attempts if each.scenario is not None}
     return world, {start.id: by_session[start.id] for start in world.starts}

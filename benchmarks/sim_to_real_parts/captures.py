@@ -1,6 +1,7 @@
 """Episodes of real games by mixed policies: what a world is built from, and how each policy really does."""
 
 import asyncio
+from collections.abc import Iterator, Sequence
 
 from journeyman.engines.scripted import ScriptedEngine
 from journeyman.environments.adapters.textworld_express import TextWorldExpressSuite
@@ -12,16 +13,38 @@ CAPTURED = ("gold", "noisy-30", "noisy-60", "weak", "random")
 """Policies whose traces a world is built from: from expert's alone, nobody learns what mistakes lead to."""
 
 
-def captured(suite: TextWorldExpressSuite, scenarios: int, seed: int, per_scenario: int) -> list[Trajectory]:
-    """Each of so many training scenarios attempted by some of the policies, in turn."""
-    found: list[Trajectory] = []
+EXPLORERS = ("noisy-60", "weak", "random")
+"""Of these each goes another way: a small capture that is to train in. None of them knows the way to success."""
+
+
+def captured(
+    suite: TextWorldExpressSuite, scenarios: int, seed: int, per_scenario: int, policies: Sequence[str] = CAPTURED
+) -> Iterator[Trajectory]:
+    """Each of so many training scenarios attempted by some of the policies, one scenario after the other."""
     for number, scenario in enumerate(suite.scenarios("train", scenarios, seed)):
-        first = per_scenario * number + number // len(CAPTURED)
         for place in range(per_scenario):
-            name, again = CAPTURED[(first + place) % len(CAPTURED)], place // len(CAPTURED)
-            each = attempt(suite, scenario, name, seed + again)
-            found += [] if each is None else [each]
-    return found
+            yield from _next(suite, scenario, number, place, per_scenario, seed, policies)
+
+
+def captured_in_rounds(
+    suite: TextWorldExpressSuite, scenarios: int, seed: int, per_scenario: int
+) -> Iterator[Trajectory]:
+    """The same, each scenario once before any of them is attempted again: the latest attempts are at all of them."""
+    drawn = suite.scenarios("train", scenarios, seed)
+    for place in range(per_scenario):
+        for number, scenario in enumerate(drawn):
+            yield from _next(suite, scenario, number, place, per_scenario, seed, CAPTURED)
+
+
+def _next(
+    suite: TextWorldExpressSuite, scenario: Scenario, number: int, place: int, per_scenario: int, seed: int,
+    policies: Sequence[str],
+) -> Iterator[Trajectory]:  # fmt: skip
+    first = per_scenario * number + number // len(policies)
+    name, again = policies[(first + place) % len(policies)], place // len(policies)
+    each = attempt(suite, scenario, name, seed + again)
+    if each is not None:
+        yield each
 
 
 def attempt(suite: TextWorldExpressSuite, scenario: Scenario, name: str, seed: int) -> Trajectory | None:

@@ -1,7 +1,9 @@
 """Pictures of what was measured: success in worlds against success in the real systems, and what training came to."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from record import Row
@@ -58,24 +60,36 @@ def _scatter(axes: Any, values: dict[str, Row]) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
+_CURVES = (
+    (": after {} steps in the real game", "trained in the real game", "#d55e00", "-"),
+    (": after {} steps in the world alone", "trained in the world alone", "#0072b2", "-"),
+    (": held-out success in the world after {} steps", "the same, measured in the world", "#0072b2", ":"),
+)
+"""How the rows of a curve end, what it shows, colour and line."""
+
+
 def _training(axes: Any, values: dict[str, Row]) -> None:
-    """Held-out success in the real game before and after, of both arms, seed by seed."""
+    """Held-out success by step: of each seed thin, the mean of the seeds thick."""
     seeds = sorted({what.split(":")[0] for what in values if what.startswith("training, seed") and ":" in what})
-    axes.set(title="trained in the world, or in the real game", ylabel="held-out success in the real game", ylim=(0, 1))
+    axes.set(title=f"training, {len(seeds)} seeds", xlabel="steps", ylabel="held-out success", ylim=(0, 1.05))
+    axes.grid(alpha=0.3)
     if not seeds:
         axes.text(0.5, 0.5, "no run is finished", ha="center", va="center", transform=axes.transAxes)
         return
-    for at, seed in enumerate(seeds):
-        before = values[f"{seed}: real held-out success before"]["value"]
-        after = {
-            arm: next(each["value"] for what, each in values.items()
-                      if what.startswith(f"{seed}: after ") and what.endswith(arm))
-            for arm in ("in the real game", "in the world alone")
-        }  # fmt: skip
-        bars = [("before", before, "#999999"), ("real game", after["in the real game"], "#d55e00"),
-                ("world alone", after["in the world alone"], "#0072b2")]  # fmt: skip
-        for place, (name, value, colour) in enumerate(bars):
-            axes.bar(at * 4 + place, value, color=colour, label=name if at == 0 else None)
-            axes.annotate(f"{value:.2f}", (at * 4 + place, value), (0, 4), textcoords="offset points", ha="center")
-    axes.set_xticks([at * 4 + 1 for at in range(len(seeds))], [seed.removeprefix("training, ") for seed in seeds])
-    axes.legend(frameon=False, fontsize=8)
+    for ending, name, colour, line in _CURVES:
+        curves = [_curve(values, seed, ending) for seed in seeds]
+        for curve in curves:
+            axes.plot(list(curve), list(curve.values()), color=colour, linestyle=line, linewidth=0.8, alpha=0.6)
+        shared = [step for step in curves[0] if all(step in curve for curve in curves)]
+        means = [fmean(curve[step] for curve in curves) for step in shared]
+        axes.plot(shared, means, color=colour, linestyle=line, linewidth=2.2, marker="o", label=name)
+    axes.legend(frameon=False, fontsize=8, loc="lower right")
+
+
+def _curve(values: dict[str, Row], seed: str, ending: str) -> dict[int, float]:
+    before = f"{seed}: real held-out success before"
+    first = {} if "in the world after" in ending else {0: float(values[before]["value"] or 0)}
+    pattern = re.compile(re.escape(seed + ending).replace(r"\{\}", r"(\d+)"))
+    found = {int(match[1]): float(each["value"] or 0) for what, each in values.items()
+             if (match := pattern.fullmatch(what))}  # fmt: skip
+    return dict(sorted((first | found).items()))

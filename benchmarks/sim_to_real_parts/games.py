@@ -1,18 +1,25 @@
 """The two coin games that worlds are built of, and what is captured of each."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
 from learning_parts.coin import suite as two_rooms
 
 from journeyman.environments.adapters.textworld_express import TextWorldExpressSettings, TextWorldExpressSuite
+from journeyman.errors import InvalidInput
 from journeyman.records import Scenario, Trajectory
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
 from journeyman.worlds.world import World
-from sim_to_real_parts.captures import captured
+from sim_to_real_parts.captures import EXPLORERS, captured, captured_in_rounds
 
 SUCCESS = ({"told": "You take the coin"},)
 """What whoever builds the world knows of success: the game's own words, not the world's judgement."""
+
+
+SIZES = (12, 15, 18, 21, 24, 27, 30, 36, 42, 48)
+"""Attempts of the smaller captures that are tried, each of which holds those before it."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +46,35 @@ def games(*, quick: bool) -> tuple[Game, ...]:
 
 def world_of(game: Game, seed: int) -> tuple[World, list[Trajectory], dict[str, Scenario]]:
     """Its world, the attempts that were captured for it, and the real scenario of each captured session."""
-    attempts = captured(game.suite, game.scenarios, 1000 + seed, game.per_scenario)
+    attempts = list(captured_in_rounds(game.suite, game.scenarios, 1000 + seed, game.per_scenario))
     scenarios = {each.session: each.scenario for each in attempts if each.scenario is not None}
     return make_text_world("coin", read_episodes(attempts), success=SUCCESS, seed=seed), attempts, scenarios
+
+
+def explored(suite: TextWorldExpressSuite, seed: int, most: int) -> Iterator[Trajectory]:
+    """Attempts of the smaller captures: those who explore, all of them at one scenario after the other."""
+    return captured(suite, -(-most // len(EXPLORERS)), 1000 + seed, len(EXPLORERS), EXPLORERS)
+
+
+def smallest_world(
+    suite: TextWorldExpressSuite, seed: int, sizes: Sequence[int] = SIZES
+) -> tuple[World, list[Trajectory]]:
+    """The first world that may be trained in, of more and more attempts, and all attempts that were made for it."""
+    attempts: list[Trajectory] = []
+    more, problem = explored(suite, seed, max(sizes)), ""
+    for size in sizes:
+        attempts += islice(more, size - len(attempts))
+        world, problem = world_from(attempts, 0)
+        if world is not None and not problem:
+            return world, attempts
+    raise RuntimeError(f"no world of {len(attempts)} attempts may be trained in: {problem}")
+
+
+def world_from(attempts: Sequence[Trajectory], seed: int) -> tuple[World | None, str]:
+    """The world of these attempts, and what keeps it from being trained in; nothing where nothing does."""
+    try:
+        world = make_text_world("coin", read_episodes(attempts), success=SUCCESS, seed=seed)
+    except InvalidInput as problem:
+        return None, str(problem)
+    assert world.card is not None
+    return world, "; ".join(world.card.problems)

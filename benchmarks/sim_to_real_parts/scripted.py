@@ -1,6 +1,6 @@
 """Scripted policies in a world and in the real system: consistency, replays and ranking, beside a naive world."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
 from record import Row, row
 
@@ -12,11 +12,12 @@ from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.world import World
 from sim_to_real_parts import bank
 from sim_to_real_parts.consistency import Pair, pairs, ranking, rows_of
-from sim_to_real_parts.games import Game, games, world_of
+from sim_to_real_parts.games import SIZES, Game, explored, games, world_from, world_of
 from sim_to_real_parts.naive import NaiveEnvironment, Recordings
 from sim_to_real_parts.players import PLAYERS, player
 
-PARTS = ("coin", "coin of 5 rooms", "bank")
+BY_TRACES = "coin by traces"
+PARTS = ("coin", BY_TRACES, "coin of 5 rooms", "bank")
 JUDGED = {"coin": ("gold", "noisy-30", "weak", "random"), "bank": ("gold", "noisy", "weak", "random")}
 """The policies that bars are for: perfect, noisy, weak and random ones."""
 _OTHER_SEEDS = 100
@@ -28,37 +29,64 @@ def measure(part: str, seed: int, *, quick: bool) -> list[Row]:
     """The rows of a part."""
     if part == "bank":
         return _bank(seed, quick=quick)
-    game = next(each for each in games(quick=quick) if each.name == part)
-    return _coin(game, seed)
+    known = {each.name: each for each in games(quick=quick)}
+    return _by_traces(known["coin"], seed) if part == BY_TRACES else _coin(known[part], seed)
 
 
 def _coin(game: Game, seed: int) -> list[Row]:
     world, attempts, by_session = world_of(game, seed)
-    starts = {start.id: start for start in world.starts}
-    sessions = {by_session[name].id: name for name in starts}
-    suite, recordings = WorldSuite(world), Recordings(read_episodes(attempts).episodes)
+    recordings = Recordings(read_episodes(attempts).episodes)
+    starts = {by_session[start.id].id: start for start in world.starts}
 
-    def within(scenario: Scenario) -> Scenario:
-        data = {"start": sessions[scenario.id], "seed": seed, "expect": list(world.success)}
-        return Scenario(id=scenario.id, environment=suite.name, kind="world", data=data)
+    def naive(within: Scenario, scenario: Scenario) -> Environment:
+        return NaiveEnvironment(within, starts[scenario.id], recordings)
+
+    found = _about(game.name, world)
+    for by, other in ((f"{game.name}, world", None), (f"{game.name}, naive baseline", naive)):
+        of_policy = _in_both(game, world, by_session, seed, PLAYERS, other)
+        found += _rows(by, of_policy, JUDGED["coin"] if other is None else ())
+    return found
+
+
+def _in_both(
+    game: Game,
+    world: World,
+    by_session: Mapping[str, Scenario],
+    seed: int,
+    players: Sequence[str],
+    other: Callable[[Scenario, Scenario], Environment] | None = None,
+) -> dict[str, list[Pair]]:
+    """Each player from every start of the world, there (or in something else of those starts) and in the real game."""
+    sessions = {by_session[start.id].id: start.id for start in world.starts}
+    suite = WorldSuite(world)
 
     def simulated(scenario: Scenario) -> tuple[Scenario, Environment]:
-        return within(scenario), suite.environment(within(scenario))
-
-    def naive(scenario: Scenario) -> tuple[Scenario, Environment]:
-        start = starts[sessions[scenario.id]]
-        return within(scenario), NaiveEnvironment(within(scenario), start, recordings)
+        data = {"start": sessions[scenario.id], "seed": seed, "expect": list(world.success)}
+        within = Scenario(id=scenario.id, environment=suite.name, kind="world", data=data)
+        return within, suite.environment(within) if other is None else other(within, scenario)
 
     def script(name: str) -> Callable[[Scenario, int], Script | None]:
         return lambda scenario, number: player(name, game.suite, scenario, _OTHER_SEEDS + number)
 
-    scenarios = {by_session[name].id: by_session[name] for name in starts}
-    found = _about(game.name, world)
-    for by, played in ((f"{game.name}, world", simulated), (f"{game.name}, naive baseline", naive)):
-        of_policy = {
-            name: pairs(scenarios, played, game.suite.environment, script(name), game.seeds) for name in PLAYERS
-        }
-        found += _rows(by, of_policy, JUDGED["coin"] if played is simulated else ())
+    scenarios = {name: by_session[name] for name in sessions.values()}
+    return {name: pairs(scenarios, simulated, game.suite.environment, script(name), game.seeds) for name in players}
+
+
+def _by_traces(game: Game, seed: int) -> list[Row]:
+    """How much of a world fewer and fewer captured attempts make."""
+    whole, found = list(explored(game.suite, seed, SIZES[-1])), list[Row]()
+    by_session = {each.session: each.scenario for each in whole if each.scenario is not None}
+    for size in SIZES:
+        attempts = whole[:size]
+        world, problem = world_from(attempts, seed)
+        what = f"{BY_TRACES}, {size} attempts"
+        found += [
+            row(f"{what}: captured calls", sum(each.turns for each in attempts), "calls"),
+            row(f"{what}: may be trained in", f"no: {problem}" if problem else "yes"),
+        ]
+        if world is not None:
+            of_policy = _in_both(game, world, by_session, seed, JUDGED["coin"])
+            found += [each for name, of in of_policy.items() for each in rows_of(what, name, of, judged=False)]
     return found
 
 

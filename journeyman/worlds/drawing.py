@@ -14,6 +14,9 @@ from journeyman.worlds.transitions import Transition
 
 _MOST_REMEMBERED = 200
 _FEWEST_ABSENT = 3
+_ANY_LOOK = "*"
+_Said = tuple[str, str | None, int]
+"""An answer with slots for the names that were asked for, its kind of error, and how many calls had it."""
 
 
 class Drawing:
@@ -32,7 +35,7 @@ class Drawing:
         self._looks: dict[str, set[tuple[str, str]]] = {}
         for each in (call for calls in told.values() for call in calls):
             self._looks.setdefault(each.tool, set()).update(_looks_of(each.arguments))
-        self._absent = _absences(transitions, self._looks)
+        self._absent, self._present = _absences(transitions)
         varied = {tool: len({json.dumps(call.observation) for call in calls}) > 1 for tool, calls in told.items()}
         self._told = {tool: calls for tool, calls in told.items() if varied[tool]}
         self._cells: dict[Path, list[Transition]] = {}
@@ -69,7 +72,7 @@ class Drawing:
         `transfer(from)`: words were never accounts. The confidence counts one more call as answered otherwise.
         """
         for name, look in sorted(_looks_of(arguments)):
-            said = self._absent.get((tool, name, look))
+            said = self._absent.get((tool, name, look)) or self._of_any_look(tool, name, look)
             if said is None:
                 continue
             template, error, count = said
@@ -78,6 +81,12 @@ class Drawing:
                 text = text.replace(_slot(argument), json.dumps(str(value), ensure_ascii=False)[1:-1])
             return Recorded(json.loads(text), (), error, count / (count + 1), (f"{count} calls such as this",))
         return None
+
+    def _of_any_look(self, tool: str, name: str, look: str) -> _Said | None:
+        """What names that look in several ways were all told, for one that looks as none does that exists."""
+        said = self._absent.get((tool, name, _ANY_LOOK))
+        exists = (name, look) in self._present.get(tool, ())
+        return None if said is None or exists or (said[1] is None and "#" in look) else said
 
     def drawn(self, tool: str, arguments: Mapping[str, Any], state: State) -> Recorded | None:
         """A drawn answer and the change that pins it; None where no such thing is known to exist."""
@@ -104,16 +113,17 @@ def _looks_of(arguments: Mapping[str, Any]) -> set[tuple[str, str]]:
 
 
 def _absences(
-    transitions: Sequence[Transition], looks: Mapping[str, set[tuple[str, str]]]
-) -> dict[tuple[str, str, str], tuple[str, str | None, int]]:
+    transitions: Sequence[Transition],
+) -> tuple[dict[tuple[str, str, str], _Said], dict[str, set[tuple[str, str]]]]:
     """For names of a kind that all had one answer, up to the names themselves: that answer, its error, how many.
 
-    Tools whose good names look the same way are left out unless all of those, too, were answered so.
+    Tools whose good names look the same way are left out unless all of those, too, were answered so. Under `_ANY_LOOK`
+    stands the answer that names of several kinds all had. Second, for each tool, the kinds that had other answers.
     """
     answers: dict[tuple[str, str, str], Counter[tuple[str, str | None]]] = {}
     asked: dict[tuple[str, str, str], set[str]] = {}
     for each in transitions:
-        text = json.dumps(each.observation, sort_keys=True, ensure_ascii=False)
+        text = json.dumps(each.observation, ensure_ascii=False)
         for name, value in sorted(each.arguments.items(), key=lambda item: -len(str(item[1]))):
             if isinstance(value, str) and value:
                 pattern = rf"(?<!\w){re.escape(json.dumps(value, ensure_ascii=False)[1:-1])}(?!\w)"
@@ -122,12 +132,33 @@ def _absences(
             key = (each.tool, name, look)
             answers.setdefault(key, Counter())[text, each.error] += 1
             asked.setdefault(key, set()).add(str(each.arguments[name]))
-    found = {}
+    found: dict[tuple[str, str, str], _Said] = {}
     for key, counted in answers.items():
         (text, error), count = counted.most_common(1)[0]
         if len(counted) == 1 and len(asked[key]) >= _FEWEST_ABSENT and (error is not None or "#" not in key[2]):
             found[key] = (text, error, count)
-    return found
+    present: dict[str, set[tuple[str, str]]] = {}
+    for place in {key[:2] for key in answers}:
+        kinds = {key[2]: counted for key, counted in answers.items() if key[:2] == place}
+        alike = _alike(kinds, {look: asked[(*place, look)] for look in kinds})
+        if alike is not None:
+            found[(*place, _ANY_LOOK)] = alike
+        present.setdefault(place[0], set()).update(
+            (place[1], look) for look, counted in kinds.items() if alike is None or set(counted) != {alike[:2]}
+        )
+    return found, present
+
+
+def _alike(kinds: Mapping[str, Counter[tuple[str, str | None]]], asked: Mapping[str, set[str]]) -> _Said | None:
+    """The one answer that all names of at least two kinds had, three names at least; None where there is none."""
+    by_answer: dict[tuple[str, str | None], list[str]] = {}
+    for look, counted in kinds.items():
+        if len(counted) == 1:
+            by_answer.setdefault(next(iter(counted)), []).append(look)
+    for (text, error), looks in sorted(by_answer.items(), key=lambda each: -len(each[1])):
+        if len(looks) > 1 and sum(len(asked[look]) for look in looks) >= _FEWEST_ABSENT:
+            return text, error, sum(kinds[look].total() for look in looks)
+    return None
 
 
 def _slot(name: str) -> str:

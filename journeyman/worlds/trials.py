@@ -1,6 +1,6 @@
 """Tries twins on calls held out: those that replay answer and changes at least 99 times in 100 are let in."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -72,6 +72,21 @@ def judged_twin(programs: Sequence[tuple[Any, Sequence[Transition]]], tool: str)
     elif right < LEAST_REPLAYED * len(answered):
         reason = f"replays {right} of the {len(answered)} held-out calls that it answers; 99% are needed"
     return Trial(tool, len(found), len(answered), right, low, not reason, reason, wrong)
+
+
+def without_each_session(
+    made_of: Callable[[Sequence[Transition]], Any], tool: str, memory: Sequence[Transition]
+) -> Trial:
+    """Judge a twin on the calls of each session, made of what the other sessions saw."""
+    sessions = dict.fromkeys(each.session for each in memory if each.tool == tool)
+    trials = [
+        (
+            made_of([each for each in memory if each.session != session]),
+            [each for each in memory if each.session == session and each.tool == tool],
+        )
+        for session in sessions
+    ]
+    return judged_twin(trials, tool)
 
 
 def is_right(observation: Any, changes: Sequence[Change], error: str | None, call: Transition) -> bool:

@@ -23,7 +23,7 @@ from journeyman.worlds.programs import read_programs
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape
 from journeyman.worlds.texts.form import TextForm
-from journeyman.worlds.texts.links import links_of
+from journeyman.worlds.texts.twins import twins_of
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.trials import Trial
 
@@ -195,7 +195,7 @@ def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:
     tools = tuple(Tool.model_validate(tool) for tool in wire["tools"])
     text = TextForm.read(wire["text"]) if "text" in wire else None
     if text is not None:
-        built = replace(built, programs={**built.programs, **links_of(text, built.memory)})
+        built = replace(built, programs={**built.programs, **twins_of(text, built.memory)})
     success = tuple(wire.get("success", ()))
     return World(name, built, starts, tools, wire["source"], trusted, card, wire["notes"], text, success)
 

@@ -8,12 +8,13 @@ from pathlib import Path
 import pytest
 
 from journeyman.errors import InvalidInput
-from journeyman.records import Message
+from journeyman.records import Message, Trajectory
 from journeyman.records.message import assistant, tool_result, user
 from journeyman.worlds.environment import WorldSuite
 from journeyman.worlds.expressions import Unknown
+from journeyman.worlds.texts.beginnings import begun_by_sight, known_by_sight
 from journeyman.worlds.texts.episodes import read_episodes
-from journeyman.worlds.texts.form import TextForm, learn_form
+from journeyman.worlds.texts.form import TextForm, learn_form, with_starts
 from journeyman.worlds.texts.making import make_text_world
 from journeyman.worlds.world import World, load_world
 from tests.worlds import house
@@ -156,3 +157,33 @@ def test_one_beginning_with_two_hidden_states_is_told_apart():
     episodes = read_episodes(found).episodes
     learned = learn_form(episodes)
     assert len({learned.start_of(each) for each in episodes}) == 2
+
+
+def under_two_names(seen_otherwise: str = "") -> list[Trajectory]:
+    """Attempts of which every other one says that its scenario is another, and may have gone on otherwise."""
+    found = []
+    for number, each in enumerate(house.attempts(range(6))):
+        messages = each.messages
+        if number % 2 and seen_otherwise:
+            later = [
+                said.model_copy(update={"content": said.text.replace(seen_otherwise, "")}) for said in messages[4:]
+            ]
+            messages = (*messages[:4], *later)
+        found.append(each.model_copy(update={"scenario_id": f"{each.scenario_id}/{number % 2}", "messages": messages}))
+    return found
+
+
+def test_scenarios_that_began_and_went_on_alike_are_one_beginning():
+    episodes = read_episodes(under_two_names()).episodes
+    learned = learn_form(episodes)
+    assert len({learned.start_of(each) for each in episodes}) == 12
+    assert known_by_sight(learned, episodes)
+    together = begun_by_sight(episodes)
+    starts = {with_starts(learned, together).start_of(each) for each in together}
+    assert len(starts) == len({each.first for each in together}) < 7
+    assert not known_by_sight(learned, episodes[:4])
+
+
+def test_scenarios_that_began_alike_and_went_on_otherwise_stay_apart():
+    episodes = read_episodes(under_two_names(seen_otherwise=" A lamp stands there.")).episodes
+    assert not known_by_sight(learn_form(episodes), episodes)

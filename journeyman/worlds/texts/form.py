@@ -32,7 +32,8 @@ class TextForm:
     `labels` are those of the status lines, in order; `menu` is the one that lists possible actions. `scene` is how
     scenes begin. `lasting` are verbs with lasting effects. After one of `endings` no episode went on, and none
     had more than `longest` actions. `starts` holds, by what episodes began with, the recordings that tell hidden states
-    apart which began with the same words. `linked` are verbs that lead where the scene says: see `links`.
+    apart which began with the same words. `linked` are verbs that lead where the scene says, `local` those of them for
+    which a lasting effect bears on its own place only: see `links`; `spoken` are verbs answered as `sayings` says.
     """
 
     labels: tuple[str, ...] = ()
@@ -43,6 +44,8 @@ class TextForm:
     longest: int = 1
     starts: Mapping[str, Sequence[Mapping[str, str]]] | None = None
     linked: tuple[str, ...] = ()
+    local: tuple[str, ...] = ()
+    spoken: tuple[str, ...] = ()
 
     def told(self, text: str) -> dict[str, Any]:
         """An answer as JSON: `said`, and a list for each status line."""
@@ -101,7 +104,7 @@ class TextForm:
     @classmethod
     def read(cls, wire: Mapping[str, Any]) -> "TextForm":
         """From its JSON."""
-        lists = {name: tuple(wire[name]) for name in ("labels", "lasting", "endings", "linked")}
+        lists = {name: tuple(wire[name]) for name in ("labels", "lasting", "endings", "linked", "local", "spoken")}
         return cls(**{**wire, **lists})
 
 
@@ -112,6 +115,11 @@ def learn_form(episodes: Sequence[TextEpisode]) -> TextForm:
     form = _with(form, menu=_menu(form, episodes), scene=_scene(form, episodes))
     form = _with(form, endings=_endings(form, episodes))
     form = _with(form, lasting=_lasting(form, episodes))
+    return with_starts(form, episodes)
+
+
+def with_starts(form: TextForm, episodes: Sequence[TextEpisode]) -> TextForm:
+    """The form with what these episodes tell of their hidden beginnings."""
     return _with(form, starts=_starts(form, episodes))
 
 

@@ -7,9 +7,10 @@ from journeyman.errors import InvalidInput
 from journeyman.worlds.build import Built, build
 from journeyman.worlds.making import divide, measured
 from journeyman.worlds.resolver import vote_key
+from journeyman.worlds.texts.beginnings import begun_by_sight, known_by_sight
 from journeyman.worlds.texts.episodes import TextEpisode, TextTraces
-from journeyman.worlds.texts.form import ROOT, TextForm, learn_form
-from journeyman.worlds.texts.links import judged_links, links_of
+from journeyman.worlds.texts.form import ROOT, TextForm, learn_form, with_starts
+from journeyman.worlds.texts.twins import with_twins
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.world import Condition, Start, World, with_card
 
@@ -29,6 +30,9 @@ def make_text_world(name: str, traces: TextTraces, *, success: Sequence[Conditio
     divided = divide([each for episode in episodes for each in _bare(episode)], seed)
     training = [each for each in episodes if each.session in divided.training]
     form = learn_form(training)
+    if known_by_sight(form, training):
+        episodes, training = begun_by_sight(episodes), begun_by_sight(training)
+        form = with_starts(form, training)
     known = [each for episode in training for each in transitions_of(form, episode)]
     judged = [
         each
@@ -44,7 +48,7 @@ def make_text_world(name: str, traces: TextTraces, *, success: Sequence[Conditio
         "verbs with lasting effects": list(form.lasting),
         "hidden states that began alike": sum(len(found) > 1 for found in (form.starts or {}).values()),
     }
-    form, built = _with_links(form, _without_imagined_places(build(known, seed=seed, least=_LEAST, cautious=True)))
+    form, built = with_twins(form, _without_imagined_places(build(known, seed=seed, least=_LEAST, cautious=True)))
     world = World(name, built, _starts(form, training), notes=notes, text=form, success=tuple(success))
     return with_card(world, measured(world, judged, divided, seed))
 
@@ -71,21 +75,6 @@ def transitions_of(form: TextForm, episode: TextEpisode, *, blind: bool = False)
         )  # fmt: skip
         document = after
     return found
-
-
-def _with_links(form: TextForm, built: Built) -> tuple[TextForm, Built]:
-    """Verbs that lead from scene to scene, and have no twin yet, get one that reads the scene, where it is admitted."""
-    leading = [tool for tool, found in built.footprints.items() if (ROOT, "here") in found.writes]
-    tried = {
-        tool: judged_links(tool, form, built.memory)
-        for tool in leading
-        if tool not in built.trials or not built.trials[tool].admitted
-    }
-    found = {tool: trial for tool, trial in tried.items() if trial.admitted}
-    form = replace(form, linked=tuple(sorted(found)))
-    return form, replace(
-        built, trials={**built.trials, **found}, programs={**built.programs, **links_of(form, built.memory)}
-    )
 
 
 def _without_imagined_places(built: Built) -> Built:

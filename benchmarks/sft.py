@@ -1,6 +1,7 @@
 """Supervised fine-tuning beside TRL's: tokens per CPU-second, memory, and where both end. SmolLM2-135M, LoRA.
 
 python benchmarks/sft.py             three kinds of rows beside TRL
+python benchmarks/sft.py --only full  some of them; the rows of the others stay as they were measured
 python benchmarks/sft.py --quick     a first look; not kept
 python benchmarks/sft.py --profile   where our own step spends its time, and did before its layers were fused
 
@@ -13,6 +14,7 @@ we compute once for several rows aside.
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -20,11 +22,12 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from record import Row, row, write_results
+from record import RESULTS, Row, row, write_results
 from sft_parts.rows import conversations, full_rows
 
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
+from journeyman.machine import describe_machine
 from journeyman.records import Row as Conversation
 from journeyman.records import SFTConfig
 from journeyman.rendering.chat import ChatTokenizer
@@ -55,16 +58,24 @@ def main() -> None:
         "prompts": ("the same conversations with their common prompt and tools",
                     lambda: conversations(count, prompts=True), None),
     }  # fmt: skip
-    rows: list[Row] = []
+    name = "sft_profile" if options.profile else "sft"
     for kind in options.only or kinds:
         what, make, bar = kinds[kind]
         if options.profile and kind == "prompts":
             continue
         job = prepare(make(), model, steps) | {"threads": options.threads, "precision": options.precision}
         what = f"{what}, {options.precision}, {options.threads} threads"
-        rows += profiled(what, job) if options.profile else compare(what, job, bar, rounds)
-    name = "sft_profile" if options.profile else "sft"
-    write_results(name, rows, SEED, quick=options.quick or options.only is not None)
+        rows = profiled(what, job) if options.profile else compare(what, job, bar, rounds)
+        # At once: a trainer that takes too long, or too much memory, in the next kind costs none of this one.
+        others = [] if options.quick else [each for each in kept(name) if f": {what}" not in each["what"]]
+        write_results(name, [*others, *rows], SEED, quick=options.quick)
+
+
+def kept(name: str) -> list[Row]:
+    """The rows that are there already."""
+    path = RESULTS / f"{name}.json"
+    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return found
 
 
 def profiled(what: str, job: Job) -> list[Row]:
@@ -106,10 +117,14 @@ def compare(what: str, job: Job, bar: float | None, rounds: int) -> list[Row]:
     ]
     told: dict[str, list[dict[str, Any]]] = {"ours": [], "theirs": []}
     paths = {"ours": "", "theirs": os.environ.get("JOURNEYMAN_TRL_PATH", "")}
+    ended: dict[str, str] = {}
     for _ in range(rounds):
         for side, found in told.items():
             if side == "ours" or paths[side]:
-                found.append(run_child(["sft_parts.child", side], job, paths[side]))
+                try:
+                    found.append(run_child(["sft_parts.child", side], job, paths[side]))
+                except OutOfMemory as error:
+                    ended[side] = str(error)
     rows = []
     names = {"ours": "Journeyman", "theirs": "TRL"}
     speeds = {side: [_speed(each, tokens) for each in found] for side, found in told.items() if found}
@@ -119,8 +134,9 @@ def compare(what: str, job: Job, bar: float | None, rounds: int) -> list[Row]:
         rows.append(row(f"{names[side]}: {what}, by the wall clock", wall, "tokens/s"))
         rows.append(row(f"{names[side]}: {what}, peak memory", median(e["peak_mib"] for e in told[side]), "MiB"))
         rows.append(row(f"{names[side]}: {what}, validation loss", told[side][-1]["validation_loss"], "nats/token"))
-    if "theirs" not in speeds:
-        return [*rows, row(f"TRL: {what}", "not run: set JOURNEYMAN_TRL_PATH")]
+    if len(speeds) < len(told) or ended:
+        why = ended or {"theirs": "not run: set JOURNEYMAN_TRL_PATH"}
+        return [*rows, *(row(f"{names[side]}: {what}", said) for side, said in why.items())]
     ratio = median(one / other for one, other in zip(speeds["ours"], speeds["theirs"], strict=True))
     memory = median(o["peak_mib"] / t["peak_mib"] for o, t in zip(told["ours"], told["theirs"], strict=True))
     ours, theirs = (told[side][-1]["validation_loss"] for side in ("ours", "theirs"))
@@ -138,6 +154,10 @@ def _speed(found: dict[str, Any], tokens: list[int], clock: str = "cpu") -> floa
     return sum(tokens[1:-1]) / sum(found[clock])
 
 
+class OutOfMemory(RuntimeError):
+    """The system killed a trainer."""
+
+
 def run_child(module: list[str], job: Job, path: str) -> dict[str, Any]:
     """A module with a job in a fresh process; RuntimeError with the end of its output when it fails."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("OMP_")}
@@ -147,6 +167,8 @@ def run_child(module: list[str], job: Job, path: str) -> dict[str, Any]:
         [sys.executable, "-m", *module], input=json.dumps(job), capture_output=True, text=True,
         env=environment, check=False,
     )  # fmt: skip
+    if done.returncode == -signal.SIGKILL:
+        raise OutOfMemory(f"killed by the system, which has {describe_machine()['memory_gib']} GiB: out of memory")
     if done.returncode:
         raise RuntimeError(f"{' '.join(module)} ended with status {done.returncode}:\n{done.stderr[-3000:]}")
     return json.loads(done.stdout.splitlines()[-1])  # type: ignore[no-any-return]

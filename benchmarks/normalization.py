@@ -100,6 +100,7 @@ async def _learned(
     await trainer.train(lambda report: None)
     trainer.task = Task(task.suite, each(share, name="share"), engine, task.weights)
     held_out = await trainer.held_out()
+    await trainer.release()
     trainer.discard()
     return held_out.mean
 

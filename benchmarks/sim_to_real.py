@@ -30,6 +30,9 @@ def main(
     homes: Annotated[Path, typer.Option(help="Where runs are kept; what is finished there is not run again.")] = Path(
         "sim-to-real-homes"
     ),
+    measured_only: Annotated[
+        bool, typer.Option("--measured-only", help="Train nothing: rows of what the homes hold, cut short or not.")
+    ] = False,
     quick: Annotated[bool, typer.Option(help="Few attempts; results go to sim_to_real.quick.json.")] = False,
 ) -> None:
     """Measure, print and keep."""
@@ -41,7 +44,7 @@ def main(
             _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
             continue
         for seed in range(seeds):
-            for arm in training.SUITES:
+            for arm in () if measured_only else training.SUITES:
                 training.run(arm, seed, homes.resolve(), threads, SIZES if attempts is None else [attempts])
             _write("training", transfer.rows(homes.resolve(), seed + 1, threads), quick)
 

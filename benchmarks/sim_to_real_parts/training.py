@@ -36,6 +36,8 @@ ARGUMENTS = (
 )  # fmt: skip
 """Lighter than the task `coin` of benchmarks/learning.py, alike for both arms."""
 _SECONDS = 0.5
+_KEPT = Path("adapters", "kept")
+"""Below the folder that an engine takes adapters from."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +67,7 @@ def run(arm: str, seed: int, homes: Path, threads: int, sizes: Sequence[int] = S
     if finished(home):
         return
     home.mkdir(parents=True, exist_ok=True)
-    shutil.rmtree(home / "kept", ignore_errors=True)  # of a run that was cut short
+    shutil.rmtree(home / _KEPT, ignore_errors=True)  # of a run that was cut short
     if arm == "world" and not (home / "worlds").is_dir():
         world, attempts = smallest_world(coin, seed, sizes)
         with closing(open_store(Settings(home=home))) as store:
@@ -87,15 +89,19 @@ def finished(home: Path) -> bool:
     return True
 
 
-def read(home: Path, arm: str) -> Arm:
-    """What a finished run left in its store."""
+def read(home: Path, arm: str) -> Arm | None:
+    """What a run left in its store, up to where it was cut short; None where nothing was measured after a step."""
+    if not (home / "journeyman.db").is_file():
+        return None
     with closing(open_store(Settings(home=home))) as store:
-        done = find_adapter(store, LEARNER).run_id
-        points = [each for each in store.find(Point, limit=10_000) if each.run_id == done]
+        points = [each for each in store.find(Point, limit=10_000) if "held-out reward" in each.values]
         runs = {each.id for each in store.find(Run)}
         attempts = list(store.find(Trajectory, limit=1_000_000))
-    held = {each.step: each.values["held-out reward"] for each in points if "held-out reward" in each.values}
-    trained = [each for each in attempts if each.id.startswith(f"{done}-")]
+    longest = max(points, key=lambda point: point.step, default=None)
+    if longest is None or not longest.step:
+        return None
+    held = {each.step: each.values["held-out reward"] for each in points if each.run_id == longest.run_id}
+    trained = [each for each in attempts if each.id.startswith(f"{longest.run_id}-")]
     traces = [each for each in attempts if each.id.partition("-")[0] not in runs]
     calls = {
         step: sum(e.turns for e in traces) if arm == "world" else _turns_before(trained, step) for step in sorted(held)
@@ -105,7 +111,7 @@ def read(home: Path, arm: str) -> Arm:
 
 def kept_steps(home: Path) -> dict[int, Path]:
     """The adapters that were kept of a finished run, by the steps at which it was measured."""
-    found = {int(each.name): each for each in (home / "kept").iterdir() if each.name.isdigit()}
+    found = {int(each.name): each for each in (home / _KEPT).iterdir() if each.name.isdigit()}
     return {step: found[step] for step in sorted(found) if step}
 
 
@@ -135,7 +141,7 @@ def _journeyman(home: Path, *arguments: str) -> None:
 def _keep(home: Path) -> None:
     """Copy the adapters that a run hands to its engine: it gives them up two steps later."""
     for folder in (home / "adapters" / "steps").glob("*/[0-9]*"):
-        kept = home / "kept" / folder.name
+        kept = home / _KEPT / folder.name
         if folder.name.isdigit() and int(folder.name) % EVERY == 0 and not kept.is_dir():
             partial = kept.with_name(f"{kept.name}.partial")
             shutil.rmtree(partial, ignore_errors=True)

@@ -73,3 +73,17 @@ def test_what_nobody_looked_at_is_drawn_once_and_what_does_not_exist_is_not():
     assert read(state.document, ("told", "balance", "A77")) == found.observation
     assert not drawing.is_open("balance", {"account": "A77"}, state)
     assert drawing.drawn("balance", {"account": "A99"}, state) is None
+
+
+def test_a_name_unlike_all_that_exist_is_answered_as_other_such_names_were():
+    def unknown(name: str) -> list[Transition]:
+        return session(f"n-{name}", ("balance", {"account": name}, {"error": f"unknown account {name}"}))
+
+    told = [each for number in range(4) for each in moved(number, 100)]
+    told += [each for name in ("Emma", "what", "2024-01") for each in unknown(name)]
+    drawing, state = Drawing(told), State({"told": {}})
+    found = drawing.absent("balance", {"account": "McCoy"}, state)
+    assert found is not None
+    assert found.observation == {"error": "unknown account McCoy"}
+    assert drawing.absent("balance", {"account": "A77"}, state) is None
+    assert Drawing(told[:-1]).absent("balance", {"account": "McCoy"}, state) is None

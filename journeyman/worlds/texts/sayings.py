@@ -6,6 +6,7 @@ was done before.
 """
 
 import json
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -15,29 +16,35 @@ from journeyman.worlds.texts.form import ROOT, TextForm
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.trials import Trial, without_each_session
 
+_SLOT = "\u27e8object\u27e9"
+Told = tuple[str, Mapping[str, Any], str]
+"""An action, the state that it met, and what was said, as JSON."""
 Edit = tuple[list[str], list[str]]
 """What a status line lost and what it gained."""
 
 
 class Sayings:
-    """The twin of one verb."""
+    """The twin of one verb. Of an object that it was never used on it tells what it told of all others, by its name."""
 
     def __init__(self, tool: str, form: TextForm, memory: Iterable[Transition]) -> None:
         self.tool, self._form = tool, form
         calls = [each for each in memory if each.tool == tool and each.before is not None]
-        told = [(_action(each.arguments), (each.before or {})[ROOT], self._taken_apart(each)) for each in calls]
-        self._reads = _reads(told)
-        self._answers: dict[str, set[str]] = {}
-        for action, here, said in told:
-            self._answers.setdefault(_key(action, here, self._reads), set()).add(said)
+        told = [(each.arguments, (each.before or {})[ROOT], self._taken_apart(each)) for each in calls]
+        self._of_action = Lookup([(each["action"], here, said) for each, here, said in told])
+        self._of_verb = Lookup([
+            (tool, here, _slotted(said, each["rest"])) for each, here, said in told if each.get("rest")
+        ])  # fmt: skip
 
     def run(self, arguments: Mapping[str, Any], document: Any) -> tuple[Any, tuple[Change, ...], str | None]:
         """The one answer recorded of what the verb depends on; Unknown where there is none, or several."""
-        here = document[ROOT]
-        found = self._answers.get(_key(_action(arguments), here, self._reads), set())
-        if len(found) != 1:
-            raise Unknown(f"{self.tool} {arguments.get('rest', '')}")
-        said, edits = json.loads(next(iter(found)))
+        here, rest = document[ROOT], arguments.get("rest", "")
+        found = self._of_action.answer(arguments["action"], here)
+        if found is None and rest:
+            of_verb = self._of_verb.answer(self.tool, here)
+            found = None if of_verb is None else _filled(of_verb, rest)
+        if found is None:
+            raise Unknown(f"{self.tool} {rest}")
+        said, edits = json.loads(found)
         answer = {"said": said, **{label: _edited(here.get(label), edit, label) for label, edit in edits.items()}}
         return answer, difference(document, self._form.after(document, arguments["action"], answer)), None
 
@@ -48,7 +55,22 @@ class Sayings:
             for label in self._form.labels
             if label in each.observation
         }
-        return json.dumps([each.observation["said"], edits])
+        return json.dumps([each.observation["said"], edits], ensure_ascii=False)
+
+
+class Lookup:
+    """Answers by an action and the parts of the state without which it was answered differently."""
+
+    def __init__(self, told: Sequence[Told]) -> None:
+        self._reads = _reads(told)
+        self._answers: dict[str, set[str]] = {}
+        for action, here, said in told:
+            self._answers.setdefault(_key(action, here, self._reads), set()).add(said)
+
+    def answer(self, action: str, here: Mapping[str, Any]) -> str | None:
+        """The only one recorded; None where there is none, or several."""
+        found = self._answers.get(_key(action, here, self._reads), set())
+        return next(iter(found)) if len(found) == 1 else None
 
 
 def judged_sayings(tool: str, form: TextForm, memory: Sequence[Transition]) -> Trial:
@@ -61,9 +83,16 @@ def sayings_of(form: TextForm, memory: Sequence[Transition]) -> dict[str, Saying
     return {tool: Sayings(tool, form, memory) for tool in form.spoken}
 
 
-def _action(arguments: Mapping[str, Any]) -> str:
-    action: str = arguments["action"]
-    return action
+def _slotted(said: str, rest: str) -> str:
+    return re.sub(rf"\b{re.escape(_written(rest))}\b", _SLOT, said)
+
+
+def _filled(said: str, rest: str) -> str:
+    return said.replace(_SLOT, _written(rest))
+
+
+def _written(rest: str) -> str:
+    return json.dumps(rest, ensure_ascii=False)[1:-1]
 
 
 def _edit(before: Sequence[str], after: Sequence[str]) -> Edit:
@@ -79,7 +108,7 @@ def _edited(before: Sequence[str] | None, edit: Edit, label: str) -> list[str]:
     return sorted(after) if list(before) == sorted(before) else after
 
 
-def _reads(told: Sequence[tuple[str, Mapping[str, Any], str]]) -> tuple[str, ...]:
+def _reads(told: Sequence[Told]) -> tuple[str, ...]:
     """The parts of the state without which one action was answered differently, found one after the other.
 
     Of parts that tell as many answers apart, the one with the fewest values: it says the most of what it was not seen
@@ -99,7 +128,7 @@ def _reads(told: Sequence[tuple[str, Mapping[str, Any], str]]) -> tuple[str, ...
     return chosen
 
 
-def _conflicts(told: Sequence[tuple[str, Mapping[str, Any], str]], reads: Sequence[str]) -> int:
+def _conflicts(told: Sequence[Told], reads: Sequence[str]) -> int:
     found: dict[str, set[str]] = {}
     for action, here, said in told:
         found.setdefault(_key(action, here, reads), set()).add(said)

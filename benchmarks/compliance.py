@@ -18,10 +18,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from compliance_parts.agents import clean, leaky
-from compliance_parts.banking import VERSION, BankingPlace, slots, suite
+from compliance_parts.banking import BankingPlace, office, slots
 from record import Row, row, write_results
 
 from journeyman.engines.scripted import Script, ScriptedEngine
+from journeyman.environments.adapters.agentdojo_office import BENCHMARK
 from journeyman.evals.compliance_page import save_compliance
 from journeyman.records.compliance import ComplianceReport
 from journeyman.registry.policy import Policy, faults_of, read_compliance
@@ -151,9 +152,9 @@ async def main(quick: bool, seed: int, out: Path | None) -> None:
         ]
         rows.append(row("CPU-seconds of all of it", round(time.process_time() - started, 1), "s"))
     extra = {
-        "suite": {"package": "agentdojo 0.1.35", "version": VERSION, "tasks": len(suite().user_tasks),
-                  "attacks": len(suite().injection_tasks),
-                  "tasks_that_meet_an_attack": sum(bool(slots(task)) for task in suite().user_tasks)},
+        "suite": {"package": "agentdojo 0.1.35", "version": BENCHMARK, "tasks": len(office().tasks),
+                  "attacks": len(office().attacks),
+                  "tasks_that_meet_an_attack": sum(bool(slots(task)) for task in office().tasks)},
         "policy": {"name": pack.name, "hash": pack.hash},
         "scenarios": runs[0].report.scenarios, "attempts_each": attempts,
         "gate_on_leaky": list(runs[1].faults),

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from agentdojo.functions_runtime import FunctionCall
 
-from compliance_parts.banking import gold, orders, suite
+from compliance_parts.banking import gold, office, orders
 from journeyman.records import Message, Tool
 from journeyman.records.message import assistant, call
 
@@ -16,22 +16,22 @@ _LETTERS = re.compile(r"[^A-Za-z0-9]+")
 def clean(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
     """Makes the calls of the task's own solution, a failed one once more, and gives its answer."""
     asked = next(message.text for message in messages if message.role == "user")
-    task = next(name for name, each in suite().user_tasks.items() if asked == each.PROMPT)
-    return _next(messages, gold(task), suite().user_tasks[task].GROUND_TRUTH_OUTPUT or "Done.", set())
+    task = next(name for name, each in office().tasks.items() if asked == each.PROMPT)
+    return _next(messages, gold(task), office().tasks[task].GROUND_TRUTH_OUTPUT or "Done.", set())
 
 
 def leaky(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
     """The same, but it first does what an attacker's text in a tool's answer tells it, wherever it meets one."""
     read = _LETTERS.sub("", " ".join(message.text for message in messages if message.role == "tool"))
     made = _made(messages)
-    met = [name for name, each in suite().injection_tasks.items() if _LETTERS.sub("", each.GOAL) in read]
+    met = [name for name, each in office().attacks.items() if _LETTERS.sub("", each.GOAL) in read]
     wanted = [order for name in met for order in orders(name)]
     for order in wanted:
         if _key(order) not in made:
             return call(f"call_{len(messages)}", order.function, **order.args)
     asked = next(message.text for message in messages if message.role == "user")
-    task = next(name for name, each in suite().user_tasks.items() if asked == each.PROMPT)
-    answer = suite().user_tasks[task].GROUND_TRUTH_OUTPUT or "Done."
+    task = next(name for name, each in office().tasks.items() if asked == each.PROMPT)
+    answer = office().tasks[task].GROUND_TRUTH_OUTPUT or "Done."
     return _next(messages, gold(task), answer, {_key(order) for order in wanted})
 
 

@@ -4,28 +4,25 @@ Needs `pip install agentdojo`. https://github.com/ethz-spylab/agentdojo
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import copy, deepcopy
 from datetime import UTC, datetime
-from functools import cache
-from importlib.metadata import version as installed
 from typing import Any, Literal, get_args
 
 from pydantic import Field
 
 from journeyman.engines.scripted import Script
-from journeyman.environments.determinism import VirtualClock, on_virtual_time, ticking
+from journeyman.environments.adapters.agentdojo_office import Ended, Office, version
 from journeyman.environments.environment import Observation
 from journeyman.environments.tasks.drawing import digest, require_split, require_suite
 from journeyman.errors import InvalidInput
-from journeyman.records import Frozen, Function, FunctionCall, Message, Outcome, Scenario, Score, Tool, ToolCall
+from journeyman.records import Frozen, FunctionCall, Message, Outcome, Scenario, Score, Tool, ToolCall
 from journeyman.records.message import assistant, system, tool_result, user
 
-Office = Literal["banking", "slack", "travel", "workspace"]
-_BENCHMARK, _BY = "v1.2.2", "agentdojo"
+OfficeName = Literal["banking", "slack", "travel", "workspace"]
+_BY = "agentdojo"
 _HELD_OUT_IN = 4
 """One task in so many is kept for held-out scenarios."""
-_TOOLS = ("calendar_client", "cloud_drive_client", "email_client", "travel_booking_client", "banking_client")
 
 
 class AgentDojoSettings(Frozen):
@@ -35,7 +32,7 @@ class AgentDojoSettings(Frozen):
     too little, or nothing. They are left out unless they are wanted `with_free`.
     """
 
-    office: Office = "banking"
+    office: OfficeName = "banking"
     prompt: str = ""
     injections: dict[str, str] = Field(default_factory=dict)
     max_steps: int = Field(30, ge=1)
@@ -45,7 +42,7 @@ class AgentDojoSettings(Frozen):
 class AgentDojoEnvironment:
     """One task. Tool calls are executed at once, on a clock that stands; a reply without any is the answer."""
 
-    def __init__(self, scenario: Scenario, office: "_Office", settings: AgentDojoSettings) -> None:
+    def __init__(self, scenario: Scenario, office: Office, settings: AgentDojoSettings) -> None:
         self._scenario, self._office, self._settings = scenario, office, settings
         self._world = office.world(scenario.data["task"], settings.injections)
         self._calls: tuple[dict[str, Any], ...] = ()
@@ -77,7 +74,7 @@ class AgentDojoEnvironment:
 
     def score(self) -> tuple[Score, ...]:
         """`success`: what the task's own function says of answer, calls and state."""
-        return self._office.judged(self._scenario.data["task"], self._settings.injections, self.outcome())
+        return judged(self._office, self._scenario.data["task"], self._settings.injections, self.outcome())
 
     def outcome(self) -> Outcome:
         """The office as it stands, the answer, and the calls."""
@@ -92,7 +89,8 @@ class AgentDojoEnvironment:
         if arguments is None:
             return "ValidationError: the arguments are not a JSON object"
         self._calls = (*self._calls, {"function": function.name, "args": arguments})
-        return self._office.run(self._world, function.name, arguments)
+        called = self._office.call(self._world, function.name, arguments)
+        return called.text if called.error is None else called.error
 
     def _copy(self) -> "AgentDojoEnvironment":
         twin = copy(self)
@@ -108,13 +106,13 @@ class AgentDojoSuite:
 
     def __init__(self, settings: AgentDojoSettings = AgentDojoSettings()) -> None:
         self.settings, self.name = settings, f"agentdojo-{settings.office}"
-        self._office = _Office(settings.office)
-        self.version = _version()
+        self._office = Office(settings.office)
+        self.version = version()
 
     def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` tasks of `split`, in an order that the seed decides, none twice."""
         require_split(split)
-        free = {id: self._office.is_free(id, self.settings.injections) for id in self._office.tasks}
+        free = {id: self._is_free(id) for id in self._office.tasks}
         # Those that are free come last, so that leaving them out moves no other task to another split.
         ordered = sorted(free, key=lambda id: (free[id], digest([self.name, id])))
         wanted = [id for place, id in enumerate(ordered) if (place % _HELD_OUT_IN == 0) == (split == "held-out")]
@@ -139,13 +137,12 @@ class AgentDojoSuite:
 
     def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
         """What the task's own function says of a kept episode."""
-        return self._office.judged(scenario.data["task"], self.settings.injections, outcome)
+        return judged(self._office, scenario.data["task"], self.settings.injections, outcome)
 
     def gold(self, scenario: Scenario) -> Script:
         """Makes the package's calls, then says its answer."""
         task = self._office.task(scenario.data["task"])
-        with ticking(VirtualClock()):
-            wanted = task.ground_truth(self._office.world(scenario.data["task"], self.settings.injections))
+        wanted = self._office.solution(task, self._office.world(scenario.data["task"], self.settings.injections))
         calls = [(call.function, dict(call.args)) for call in wanted]
 
         def act(messages: Sequence[Message], tools: Sequence[Tool]) -> Message:
@@ -158,80 +155,23 @@ class AgentDojoSuite:
 
         return act
 
+    def _is_free(self, task: str) -> bool:
+        """Whether an agent that does nothing wins it."""
+        world = self._office.world(task, self.settings.injections)
+        idle = Outcome(state={"office": world.model_dump(mode="json"), "answer": "Hello."})
+        return judged(self._office, task, self.settings.injections, idle)[0].value == 1
+
+
+def judged(office: Office, id: str, injections: dict[str, str], outcome: Outcome) -> tuple[Score, ...]:
+    """The task's own verdict; an attempt without an answer has none to be right."""
+    task, before, answer = office.task(id), office.world(id, injections), outcome.state["answer"]
+    after = type(before).model_validate(outcome.state["office"])
+    won = answer is not None and office.is_done(task, Ended(answer, before, after, outcome.events))
+    return (Score(name="success", value=float(won), by=_BY, version=version()),)
+
 
 def agentdojo_suite(office: str) -> AgentDojoSuite:
     """The suite of an office, for `agentdojo/OFFICE`."""
-    if office not in get_args(Office):
-        raise InvalidInput(f"AgentDojo has no office {office!r}; it has: {', '.join(get_args(Office))}")
+    if office not in get_args(OfficeName):
+        raise InvalidInput(f"AgentDojo has no office {office!r}; it has: {', '.join(get_args(OfficeName))}")
     return AgentDojoSuite(AgentDojoSettings.model_validate({"office": office}))
-
-
-class _Office:
-    """The package's suite of tasks, on a clock that stands."""
-
-    def __init__(self, name: str) -> None:
-        self._suite, self._runtime, self._written = _load(name)
-        self._before: dict[str, Any] = {}
-        self.tasks: Mapping[str, Any] = self._suite.user_tasks
-        self.tools = tuple(
-            Tool(function=Function(
-                name=each.name, description=each.description, parameters=each.parameters.model_json_schema()
-            ))
-            for each in self._suite.tools
-        )  # fmt: skip
-
-    def task(self, id: str) -> Any:
-        """One of the package's tasks."""
-        return self._suite.get_user_task_by_id(id)
-
-    def world(self, task: str, injections: dict[str, str]) -> Any:
-        """The office before the task."""
-        key = json.dumps(injections, sort_keys=True)
-        with ticking(VirtualClock()):
-            if key not in self._before:
-                self._before[key] = self._suite.load_and_inject_default_environment(injections)
-            return self.task(task).init_environment(deepcopy(self._before[key]))
-
-    def is_free(self, task: str, injections: dict[str, str]) -> bool:
-        """Whether an agent that does nothing wins it."""
-        idle = Outcome(state={"office": self.world(task, injections).model_dump(mode="json"), "answer": "Hello."})
-        return self.judged(task, injections, idle)[0].value == 1
-
-    def run(self, world: Any, name: str, arguments: Mapping[str, Any]) -> str:
-        """What a tool answers, or its error; it may change the office."""
-        with ticking(VirtualClock()):
-            result, error = self._runtime(self._suite.tools).run_function(world, name, dict(arguments))
-        return str(error) if error is not None else str(self._written(result))
-
-    def judged(self, id: str, injections: dict[str, str], outcome: Outcome) -> tuple[Score, ...]:
-        """The task's own verdict; an attempt without an answer has none to be right."""
-        from agentdojo.functions_runtime import FunctionCall as Made
-
-        task, before = self.task(id), self.world(id, injections)
-        after = type(before).model_validate(outcome.state["office"])
-        answer, traces = outcome.state["answer"], [Made(**event) for event in outcome.events]
-        won = False
-        if answer is not None:
-            told = task.utility_from_traces(answer, before, after, traces)
-            won = bool(task.utility(answer, before, after) if told is None else told)
-        return (Score(name="success", value=float(won), by=_BY, version=_version()),)
-
-
-@cache
-def _version() -> str:
-    return f"agentdojo {installed('agentdojo')}, {_BENCHMARK}"
-
-
-@cache
-def _load(name: str) -> tuple[Any, Any, Any]:
-    """The package's suite, its runtime, and what writes a result as the model reads it."""
-    try:
-        from agentdojo.agent_pipeline.tool_execution import tool_result_to_str
-        from agentdojo.functions_runtime import FunctionsRuntime
-        from agentdojo.task_suite.load_suites import get_suite
-    except ImportError as error:
-        raise InvalidInput(f"agentdojo is not installed ({error}); pip install agentdojo") from error
-    import importlib
-
-    on_virtual_time(*(importlib.import_module(f"agentdojo.default_suites.v1.tools.{each}") for each in _TOOLS))
-    return get_suite(_BENCHMARK, name), FunctionsRuntime, tool_result_to_str

@@ -56,12 +56,12 @@ class Seed:
     def reached(self) -> int | None:
         """The first measured step at which the real arm is as good as the world's in the end; None where none is."""
         goal = self.really[self.steps]
-        return next((step for step, value in self.real.held_out.items() if step and value >= goal), None)
+        return next((step for step, value in self.real.held_out.items() if value >= goal), None)
 
     @property
     def real_calls(self) -> int:
-        """What the real arm spent until then, or to its end."""
-        return self.real.calls[self.reached or self.real.steps]
+        """What the real arm spent until then, or to its end; nothing where the untrained policy is as good."""
+        return self.real.calls[self.real.steps if self.reached is None else self.reached]
 
 
 def rows(homes: Path, seeds: int, threads: int) -> list[Row]:
@@ -97,7 +97,7 @@ def _of_seed(what: str, one: Seed) -> list[Row]:
         gap = one.world.held_out[step] - one.really[step]
         bar = {"bar": f"≤ {GAP}", "holds": gap <= GAP} if step == one.world.steps else {}
         found.append(row(f"{what}: F13 world minus real, after {step} steps", gap, **bar))
-    where = f"until step {one.reached}, as good" if one.reached else f"to its end, step {one.real.steps}, not as good"
+    where = f"to its end, step {one.real.steps}, not as good" if one.reached is None else f"until step {one.reached}"
     return [
         *found,
         row(f"{what}: real calls captured for the world", one.world.calls[0], f"calls in {one.world.traces} attempts"),

@@ -51,7 +51,6 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="2 seeds; not kept")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    seeds = 2 if options.quick else options.seeds
     asyncio.run(_all(2 if options.quick else options.seeds, quick=options.quick))
 
 
@@ -65,6 +64,7 @@ async def _all(seeds: int, *, quick: bool) -> None:
                 name = f"{estimator}-{kind}".replace("_", "-")
                 runs = [await miniature.learn(place, name, seed, reward, algorithm=algorithm) for seed in range(seeds)]
                 gains[estimator] = [run.gain for run in runs]
+                print(f"{kind}, {estimator}: {[round(gain, 3) for gain in gains[estimator]]}", flush=True)
             rows += _rows(kind, gains)
             # Written after each kind: a run that is cut short leaves what it found.
             write_results("normalization", rows, 0, quick=quick)

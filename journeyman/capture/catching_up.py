@@ -6,8 +6,8 @@ from pathlib import Path
 
 import orjson
 
-from journeyman.capture.ingest import LOCK, REPORT
-from journeyman.capture.segments import is_held, list_segments
+from journeyman.capture.ingest import REPORT
+from journeyman.capture.segments import LOCK, is_held, list_segments
 
 _LOOK_EVERY_SECONDS = 0.05
 PATIENCE_SECONDS = 15.0

@@ -23,7 +23,7 @@ from journeyman.capture.joining import EndedCall, Held, Joining, OpenCall
 from journeyman.capture.metering import Meter
 from journeyman.capture.options import Options, Stored
 from journeyman.capture.parsing import parse, parse_unended
-from journeyman.capture.segments import ASIDE, Segment, hold, is_alive, is_held, list_segments
+from journeyman.capture.segments import ASIDE, Segment, is_alive, is_held, list_segments, lock_folder
 from journeyman.capture.tail import Tail
 from journeyman.capture.withdrawing import was_withdrawn
 from journeyman.errors import Refused
@@ -31,7 +31,7 @@ from journeyman.prices import PriceList
 from journeyman.records import Feedback, WireExchange
 from journeyman.store.store import Store
 
-REPORT, LOCK = "ingester.json", "ingester.lock"
+REPORT = "ingester.json"
 _LASTING_SECONDS = 2.0
 """A call that lasts longer is shown in the store before it ends."""
 _PAUSES = (0.1, 0.5, 2.0)
@@ -161,17 +161,13 @@ class Ingester:
     def _take_lock(self) -> None:
         if self._lock is not None:
             return
-        self._folder.mkdir(parents=True, exist_ok=True)
-        lock = os.open(self._folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
-            hold(lock)
-        except OSError as error:
-            os.close(lock)
+            self._lock = lock_folder(self._folder)
+        except BlockingIOError as error:
             raise Refused(
                 f"another ingester works on {self._folder} already; nothing was read. "
                 "What is captured is stored by that one"
             ) from error
-        self._lock = lock
 
     def _read_writer(self, writer: str, segments: Sequence[Segment]) -> None:
         joining = self._writers.setdefault(writer, Joining(self._held))
@@ -214,7 +210,8 @@ class Ingester:
         try:
             records = self._ended(call)
         except Exception as error:
-            self._failed(_call_work(self._ended, call), error)
+            name = f"call-{call.start.get('id', 'unnamed')}"
+            self._failed(_Work(partial(self._ended, call), name, call.frames), error)
         else:
             self._add(records)
 
@@ -393,10 +390,6 @@ class Ingester:
         expire(self._folder, self._options.keep_raw_days)
         for chore in self._options.chores:
             chore()
-
-
-def _call_work(make: Callable[[EndedCall], Sequence[Stored]], call: EndedCall) -> _Work:
-    return _Work(partial(make, call), f"call-{call.start.get('id', 'unnamed')}", call.frames)
 
 
 def _written(record: Stored) -> bytes:

@@ -15,7 +15,7 @@ try:
 except ImportError:  # pragma: no cover - not on this system
     fcntl = None  # type: ignore[assignment]
 
-SUFFIX = ".spool"
+SUFFIX, LOCK = ".spool", "ingester.lock"
 _OPENING = ".opening"
 ARCHIVE, ASIDE = "archive", "aside"
 """Folders inside the spool's: raw bytes of what is stored, and what could not be."""
@@ -73,6 +73,21 @@ def hold(descriptor: int) -> None:
     """Take the lock that tells that a segment's writer lives; OSError when another has it."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def lock_folder(folder: Path) -> int:
+    """The descriptor that keeps other ingesters from this folder, made where it is missing.
+
+    BlockingIOError when one works there already.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = os.open(folder / LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        hold(lock)
+    except OSError:
+        os.close(lock)
+        raise
+    return lock
 
 
 def open_segment(path: Path) -> int:

@@ -74,7 +74,7 @@ async def learn(place: Place, name: str, seed: int, reward: Reward | None = None
     run = f"{name}-{seed}"
     weights = place.home / "adapters" / "steps" / run
     task = Task(LetterSuite(), reward or own_score(TRUTH), place.engine, weights, label=run)
-    config = make_rl_config(name=run, seed=seed, truth=TRUTH, **{**SHAPE, **changes})
+    config = make_rl_config(name=run, seed=seed, **{"truth": TRUTH, **SHAPE, **changes})
     kept: list[Trajectory] = []
     trainer = ReinforcementTrainer(config, task, place.model, place.home / "runs" / run, keep=kept.extend)
     try:

@@ -72,7 +72,7 @@ async def _train(job: dict[str, Any]) -> dict[str, Any]:
     config = RLConfig(
         base="base", name="agent", suite="questions", rank=job["rank"], alpha=job["alpha"], precision="float32",
         learning_rate=job["learning_rate"], steps=job["steps"], scenarios=job["scenarios"], attempts=job["attempts"],
-        new_tokens=job["new_tokens"], max_calls=1, evaluate_every=0, pack_tokens=job["pack_tokens"],
+        new_tokens=job["new_tokens"], max_calls=1, evaluate_every=0, pack_tokens=job["pack_tokens"], canaries=0,
         algorithm=ALGORITHMS["grpo"],
     )  # fmt: skip
     model = Path(job["model"])

@@ -7,7 +7,7 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,18 +69,28 @@ async def tiny_place() -> AsyncIterator[Place]:
             yield Place(home, model, engine)
 
 
-async def learn(place: Place, name: str, seed: int, reward: Reward | None = None, **changes: Any) -> Learned:
-    """One run; without a reward of its own it is paid the truth."""
+async def learn(
+    place: Place, name: str, seed: int, reward: Reward | None = None, *, watched: bool = True, **changes: Any
+) -> Learned:
+    """One run; without a reward of its own it is paid the truth. Unless `watched` it may learn what is not the truth."""
     run = f"{name}-{seed}"
     weights = place.home / "adapters" / "steps" / run
     task = Task(LetterSuite(), reward or own_score(TRUTH), place.engine, weights, label=run)
-    config = make_rl_config(name=run, seed=seed, **{"truth": TRUTH, **SHAPE, **changes})
+    config = make_rl_config(name=run, seed=seed, truth=TRUTH if watched else None, **{**SHAPE, **changes})
     kept: list[Trajectory] = []
     trainer = ReinforcementTrainer(config, task, place.model, place.home / "runs" / run, keep=kept.extend)
+
+    async def true_mean() -> float:
+        trainer.task = replace(task, reward=own_score(TRUTH))
+        try:
+            return (await trainer.held_out()).mean
+        finally:
+            trainer.task = task
+
     try:
-        before = (await trainer.held_out()).mean
+        before = await true_mean()
         await trainer.train(lambda report: None)
-        return Learned(before, (await trainer.held_out()).mean, kept)
+        return Learned(before, await true_mean(), kept)
     finally:
         await trainer.release()
         trainer.discard()

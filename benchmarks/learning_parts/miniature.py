@@ -72,7 +72,7 @@ async def tiny_place() -> AsyncIterator[Place]:
 async def learn(
     place: Place, name: str, seed: int, reward: Reward | None = None, *, watched: bool = True, **changes: Any
 ) -> Learned:
-    """One run; without a reward of its own it is paid the truth. Unless `watched` it may learn what is not the truth."""
+    """One run; without a reward of its own it is paid the truth. Unless `watched` it may learn something else."""
     run = f"{name}-{seed}"
     weights = place.home / "adapters" / "steps" / run
     task = Task(LetterSuite(), reward or own_score(TRUTH), place.engine, weights, label=run)

@@ -79,6 +79,12 @@ def m005_judge_cards(connection: Connection) -> None:
         _execute(connection, f"CREATE INDEX judge_cards_{column} ON judge_cards ({column}, at)")
 
 
+def m006_costs_of_a_model(connection: Connection) -> None:
+    """A model's dear calls are told from its index, without a look at each of the others."""
+    _execute(connection, "DROP INDEX exchanges_model")
+    _execute(connection, "CREATE INDEX exchanges_model ON exchanges (model, at, cost_usd)")
+
+
 def _execute(connection: Connection, statement: str) -> None:
     """The statement, in the database's own names for its types. Text is ordered by its bytes, as in Python."""
     if connection.dialect.name == "postgresql":
@@ -92,6 +98,7 @@ MIGRATIONS: tuple[Callable[[Connection], None], ...] = (
     m003_payloads_apart,
     m004_payloads_in_blocks,
     m005_judge_cards,
+    m006_costs_of_a_model,
 )
 
 

@@ -70,7 +70,7 @@ def kept_then() -> list[Exchange]:
     return calls
 
 
-@pytest.fixture(params=[1, 2, 3, 4])
+@pytest.fixture(params=[1, 2, 3, 4, 5])
 def schema(request) -> int:
     return request.param
 

@@ -23,7 +23,7 @@ from journeyman.capture.joining import EndedCall, Held, Joining, OpenCall
 from journeyman.capture.metering import Meter
 from journeyman.capture.options import Options, Stored
 from journeyman.capture.parsing import parse, parse_unended
-from journeyman.capture.segments import ASIDE, Segment, is_alive, is_held, list_segments, lock_folder
+from journeyman.capture.segments import ASIDE, Segment, is_alive, is_held, list_segments, lock_folder, longest_waiting
 from journeyman.capture.tail import Tail
 from journeyman.capture.withdrawing import was_withdrawn
 from journeyman.errors import Refused
@@ -77,7 +77,7 @@ class Ingester:
         self._batch: list[Stored] = []
         self._refused_since: float | None = None
         self._counts = dict.fromkeys(("stored", "records", "killed", "erased", "damaged", "damaged_bytes", "aside"), 0)
-        self._done_at = time.monotonic()
+        self._done_at = time.monotonic() - longest_waiting(folder)
         self._reported_at = self._synced_at = 0.0
         self._last_error: str | None = None
         self._lock: int | None = None

@@ -7,6 +7,7 @@ segments are numbered, and all before the last are complete.
 import contextlib
 import os
 import re
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -73,6 +74,12 @@ def hold(descriptor: int) -> None:
     """Take the lock that tells that a segment's writer lives; OSError when another has it."""
     if fcntl is not None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def longest_waiting(folder: Path) -> float:
+    """Seconds that a byte in the folder may have waited at most: since its oldest writer began. 0 when it is empty."""
+    began = [int(segment.writer.rpartition("-")[2]) for segment in list_segments(folder)]
+    return max(0.0, time.time() - min(began) / 1e6) if began else 0.0
 
 
 def lock_folder(folder: Path) -> int:

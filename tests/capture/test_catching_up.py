@@ -1,4 +1,5 @@
 import json
+import time
 
 import pytest
 
@@ -73,3 +74,11 @@ def test_a_store_that_is_away_is_not_waited_for_without_end(spool):
     assert "safe" in said
     thread._ingester.stop()
     thread.close(timeout=5)
+
+
+def test_an_ingester_that_has_just_begun_does_not_claim_what_waits(spool):
+    call(spool, 1)
+    waited_from = time.time()
+    time.sleep(0.01)
+    report = Ingester(spool.folder, MemoryStore(), Options()).report()
+    assert report["at"] - report["lag"] <= waited_from

@@ -10,14 +10,13 @@ CPU time is that of trainer and engine. The first step of each side, which pays 
 """
 
 import argparse
-import json
 import os
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 from grpo_parts.prompts import prompts
-from record import RESULTS, Row, row, write_results
+from record import Row, kept_rows, row, write_results
 from sft import run_child
 
 from journeyman.config import Settings
@@ -47,15 +46,12 @@ def main() -> None:
     for what, (length, bar) in KINDS.items():
         if options.only in (None, str(length)):
             rows += compare(what, job | {"prompts": _prompts(model, job, length)}, bar)
-    others = [] if options.only is None else [each for each in kept() if not any(_is_of(each, one) for one in rows)]
+    others = (
+        []
+        if options.only is None
+        else [each for each in kept_rows("grpo") if not any(_is_of(each, one) for one in rows)]
+    )
     write_results("grpo", [*others, *rows], SEED, quick=options.quick)
-
-
-def kept() -> list[Row]:
-    """The rows that are there already."""
-    path = RESULTS / "grpo.json"
-    found: list[Row] = json.loads(path.read_text())["rows"] if path.is_file() else []
-    return found
 
 
 def _is_of(row: Row, other: Row) -> bool:

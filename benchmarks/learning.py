@@ -21,7 +21,7 @@ from typing import Any
 from learning_parts.parts import PARTS
 from learning_parts.runs import learn
 from learning_parts.tasks import TASKS, Bar, LearningTask
-from record import RESULTS, Row, row, write_results
+from record import Row, kept_rows, row, write_results
 
 from journeyman.statistics.intervals import clustered_mean
 
@@ -40,7 +40,9 @@ def main() -> None:
     for name in names:
         if name in PARTS:
             part = PARTS[name]
-            for rows in part.rows(options.seeds or part.seeds, options.threads, kept(), quick=options.quick):
+            for rows in part.rows(
+                options.seeds or part.seeds, options.threads, kept_rows("learning"), quick=options.quick
+            ):
                 write(part.called, rows, quick=options.quick)
             continue
         task, found = TASKS[name], list[dict[str, Any]]()
@@ -52,15 +54,8 @@ def main() -> None:
 
 def write(called: str, rows: list[Row], *, quick: bool) -> None:
     """Keep all rows that are there, those of what is called so replaced."""
-    others = [each for each in kept() if not each["what"].startswith((f"{called}:", f"{called},"))]
+    others = [each for each in kept_rows("learning") if not each["what"].startswith((f"{called}:", f"{called},"))]
     write_results("learning", rows if quick else others + rows, 0, quick=quick)
-
-
-def kept() -> list[Row]:
-    """The rows that are there already."""
-    path = RESULTS / "learning.json"
-    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return found
 
 
 def rows_of(task: LearningTask, found: list[dict[str, Any]], threads: int) -> list[Row]:

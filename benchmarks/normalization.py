@@ -13,12 +13,11 @@ how much the true share of the letter on held-out scenarios rose. Differences to
 import argparse
 import asyncio
 import hashlib
-import json
 from collections.abc import Callable, Iterator
 
 import torch
 from learning_parts import miniature
-from record import RESULTS, Row, row, write_results
+from record import Row, kept_rows, row, write_results
 
 from journeyman.records import Trajectory
 from journeyman.records.algorithm import Algorithm, Estimator
@@ -59,7 +58,7 @@ def main() -> None:
 
 async def _all(kinds: list[str], seeds: int, *, quick: bool) -> None:
     anew = tuple(f"{kind} rewards," for kind in kinds)
-    rows = [] if quick else [each for each in kept() if not each["what"].startswith(anew)]
+    rows = [] if quick else [each for each in kept_rows("normalization") if not each["what"].startswith(anew)]
     async with miniature.tiny_place() as place:
         for kind in kinds:
             rule = KINDS[kind]
@@ -77,13 +76,6 @@ async def _all(kinds: list[str], seeds: int, *, quick: bool) -> None:
             rows += _rows(kind, gains)
             # Written after each kind: a run that is cut short leaves what it found.
             write_results("normalization", rows, 0, quick=quick)
-
-
-def kept() -> list[Row]:
-    """The rows that are there already."""
-    path = RESULTS / "normalization.json"
-    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return found
 
 
 def _rows(kind: str, found: dict[str, list[float]]) -> Iterator[Row]:

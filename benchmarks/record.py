@@ -41,6 +41,13 @@ def row(
     return Row(what=what, value=value, unit=unit, interval=interval, bar=bar, holds=holds)
 
 
+def kept_rows(name: str) -> list[Row]:
+    """The rows of a benchmark that are there already; none when it was never measured."""
+    path = RESULTS / f"{name}.json"
+    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
+    return found
+
+
 def write_results(
     name: str,
     rows: Sequence[Row],

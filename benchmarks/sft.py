@@ -22,7 +22,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from record import RESULTS, Row, row, write_results
+from record import Row, kept_rows, row, write_results
 from sft_parts.rows import conversations, full_rows
 
 from journeyman.config import Settings
@@ -67,15 +67,8 @@ def main() -> None:
         what = f"{what}, {options.precision}, {options.threads} threads"
         rows = profiled(what, job) if options.profile else compare(what, job, bar, rounds)
         # At once: a trainer that takes too long, or too much memory, in the next kind costs none of this one.
-        others = [] if options.quick else [each for each in kept(name) if f": {what}" not in each["what"]]
+        others = [] if options.quick else [each for each in kept_rows(name) if f": {what}" not in each["what"]]
         write_results(name, [*others, *rows], SEED, quick=options.quick)
-
-
-def kept(name: str) -> list[Row]:
-    """The rows that are there already."""
-    path = RESULTS / f"{name}.json"
-    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return found
 
 
 def profiled(what: str, job: Job) -> list[Row]:

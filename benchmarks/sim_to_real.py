@@ -7,12 +7,11 @@
 Needs the extra `environments` (TextWorldExpress, and Java). Rows of parts that are left out stay as they were measured.
 """
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from record import RESULTS, Row, write_results
+from record import RESULTS, Row, kept_rows, write_results
 from sim_to_real_parts import drawing, scripted, training, transfer
 from sim_to_real_parts.games import SIZES
 
@@ -51,17 +50,10 @@ def main(
 
 def _write(prefix: str, rows: list[Row], quick: bool) -> None:
     """Keep the rows of other parts, and draw what there is."""
-    others = [] if quick else [each for each in kept() if not each["what"].startswith(prefix)]
+    others = [] if quick else [each for each in kept_rows("sim_to_real") if not each["what"].startswith(prefix)]
     write_results("sim_to_real", [*others, *rows], SEED, quick=quick)
     if not quick:
-        drawing.draw(kept(), RESULTS)
-
-
-def kept() -> list[Row]:
-    """The rows that are there already."""
-    path = RESULTS / "sim_to_real.json"
-    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return found
+        drawing.draw(kept_rows("sim_to_real"), RESULTS)
 
 
 if __name__ == "__main__":

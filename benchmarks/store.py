@@ -11,7 +11,6 @@ among N. `--keep FOLDER` keeps the database there, and uses it when it is there.
 
 import argparse
 import gc
-import json
 import math
 import random
 import sqlite3
@@ -24,7 +23,7 @@ from typing import NamedTuple
 
 import orjson
 import zstandard
-from record import RESULTS, Row, row, write_results
+from record import Row, kept_rows, row, write_results
 from store_parts import ingester
 
 from journeyman.capture.process import suit_ingesting
@@ -128,15 +127,10 @@ def main() -> None:
         }
         rows = [row for part in options.only or PARTS for row in parts[part]()]
     if options.only and not options.quick:
-        rows = list(({each["what"]: each for each in kept()} | {each["what"]: each for each in rows}).values())
+        rows = list(
+            ({each["what"]: each for each in kept_rows("store")} | {each["what"]: each for each in rows}).values()
+        )
     write_results("store", rows, seed=SEED, quick=options.quick)
-
-
-def kept() -> list[Row]:
-    """The rows that are there already."""
-    path = RESULTS / "store.json"
-    found: list[Row] = json.loads(path.read_text(encoding="utf-8"))["rows"] if path.is_file() else []
-    return found
 
 
 def ingest(folder: Path, number: int) -> Iterator[Row]:

@@ -177,12 +177,14 @@ class WorldSuite:
         return self.world.content
 
     def scenarios(self, split: Literal["train", "held-out"] | str, count: int, seed: int) -> Sequence[Scenario]:
-        """`count` scenarios, starts taken again under another seed when there are fewer."""
-        names = [
-            name for name in sorted(self._starts) if (drawn(0, "split", name) % HELD_OUT == 0) == (split == "held-out")
-        ]
+        """`count` scenarios, drawn without repeating a start, and taken again under another seed where there are fewer.
+
+        Another seed draws others: who trains asks for a few at every step, and is to meet them all.
+        """
+        names = [name for name in self._starts if (drawn(0, "split", name) % HELD_OUT == 0) == (split == "held-out")]
         if not names:
             raise InvalidInput(f"world {self.world.name} has no start of split {split}; build it from more sessions")
+        names.sort(key=lambda name: (drawn(seed, split, name), name))
         expected = {"expect": list(self.world.success)} if self.world.success else {}
         return [
             Scenario(

@@ -14,8 +14,9 @@ from journeyman.worlds.environment import WorldSuite
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.texts.beginnings import begun_by_sight, known_by_sight
 from journeyman.worlds.texts.episodes import read_episodes
-from journeyman.worlds.texts.form import TextForm, learn_form, with_starts
+from journeyman.worlds.texts.form import UNOFFERED, TextForm, learn_form, with_starts
 from journeyman.worlds.texts.making import make_text_world
+from journeyman.worlds.texts.sayings import Sayings
 from journeyman.worlds.world import World, load_world
 from tests.worlds import house
 
@@ -187,3 +188,17 @@ def test_scenarios_that_began_and_went_on_alike_are_one_beginning():
 def test_scenarios_that_began_alike_and_went_on_otherwise_stay_apart():
     episodes = read_episodes(under_two_names(seen_otherwise=" A lamp stands there.")).episodes
     assert not known_by_sight(learn_form(episodes), episodes)
+
+
+def test_what_is_no_action_is_answered_as_whatever_else_was_none():
+    junk = [each for each in world().built.memory if each.tool == UNOFFERED]
+    known = Sayings(UNOFFERED, form(), [each for each in junk if each.arguments["action"] != "fly"])
+    for each in junk:
+        told, _, error = known.run(each.arguments, each.before)
+        assert (told, error) == (each.observation, None)
+        assert told["said"] == "That is no action."
+    odd = replace(junk[-1], arguments={"action": "sing"}, observation={**junk[-1].observation, "said": "La la."})
+    # Where one of them was told something else, in the same state, nobody knows what a new one is told.
+    torn = Sayings(UNOFFERED, form(), [junk[-1], odd])
+    with pytest.raises(Unknown):
+        torn.run({"action": "I am not sure."}, junk[-1].before)

@@ -188,6 +188,18 @@ def test_a_world_survives_its_file(tmp_path: Path):
         load_world("shop", tmp_path)
 
 
+def test_who_asks_for_a_few_starts_at_every_step_meets_them_all():
+    starts = tuple(replace(world().starts[0], id=f"conversation {number}") for number in range(12))
+    suite = WorldSuite(replace(world(), starts=starts))
+    drawn = [[each.data["start"] for each in suite.scenarios("train", 3, seed)] for seed in range(30)]
+    everyone = {each.data["start"] for each in suite.scenarios("train", 12, 0)}
+    assert len(everyone) > 3
+    assert {name for few in drawn for name in few} == everyone
+    assert all(len(set(few)) == 3 for few in drawn)
+    assert [each.data["start"] for each in suite.scenarios("train", 3, 7)] == drawn[7]
+    assert everyone.isdisjoint(each.data["start"] for each in suite.scenarios("held-out", 12, 0))
+
+
 async def test_several_worlds_under_one_name_are_drawn_from_scenario_by_scenario(tmp_path: Path):
     for name in ("shop-1", "shop-2"):
         replace(world(), name=name).save(tmp_path)

@@ -12,7 +12,7 @@ from typing import Any
 
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.state import Change, difference
-from journeyman.worlds.texts.form import ROOT, TextForm
+from journeyman.worlds.texts.form import ROOT, UNOFFERED, TextForm
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.trials import Trial, without_each_session
 
@@ -24,7 +24,10 @@ Edit = tuple[list[str], list[str]]
 
 
 class Sayings:
-    """The twin of one verb. Of an object that it was never used on it tells what it told of all others, by its name."""
+    """The twin of one verb. Of an object that it was never used on it tells what it told of all others, by its name.
+
+    Actions that the menu does not offer count as one verb: of a new one it tells what it told of all others.
+    """
 
     def __init__(self, tool: str, form: TextForm, memory: Iterable[Transition]) -> None:
         self.tool, self._form = tool, form
@@ -32,14 +35,15 @@ class Sayings:
         told = [(each.arguments, (each.before or {})[ROOT], self._taken_apart(each)) for each in calls]
         self._of_action = Lookup([(each["action"], here, said) for each, here, said in told])
         self._of_verb = Lookup([
-            (tool, here, _slotted(said, each["rest"])) for each, here, said in told if each.get("rest")
+            (tool, here, _slotted(said, each.get("rest", "")))
+            for each, here, said in told if each.get("rest") or tool == UNOFFERED
         ])  # fmt: skip
 
     def run(self, arguments: Mapping[str, Any], document: Any) -> tuple[Any, tuple[Change, ...], str | None]:
         """The one answer recorded of what the verb depends on; Unknown where there is none, or several."""
         here, rest = document[ROOT], arguments.get("rest", "")
         found = self._of_action.answer(arguments["action"], here)
-        if found is None and rest:
+        if found is None and (rest or self.tool == UNOFFERED):
             of_verb = self._of_verb.answer(self.tool, here)
             found = None if of_verb is None else _filled(of_verb, rest)
         if found is None:
@@ -84,7 +88,7 @@ def sayings_of(form: TextForm, memory: Sequence[Transition]) -> dict[str, Saying
 
 
 def _slotted(said: str, rest: str) -> str:
-    return re.sub(rf"\b{re.escape(_written(rest))}\b", _SLOT, said)
+    return re.sub(rf"\b{re.escape(_written(rest))}\b", _SLOT, said) if rest else said
 
 
 def _filled(said: str, rest: str) -> str:

@@ -7,25 +7,21 @@
 Needs the extra `environments` (TextWorldExpress, and Java). Rows of parts that are left out stay as they were measured.
 """
 
+from itertools import product
 from pathlib import Path
 from typing import Annotated
 
 import typer
 from record import RESULTS, Row, kept_rows, write_results
 from sim_to_real_parts import drawing, scripted, training, transfer
-from sim_to_real_parts.games import SIZES
 
 SEED = 0
 
 
 def main(
     only: Annotated[str | None, typer.Option(help=f"One of {', '.join((*scripted.PARTS, 'training'))}.")] = None,
-    seeds: Annotated[int, typer.Option(help="Runs of training, of both arms.")] = 2,
+    seeds: Annotated[int, typer.Option(help="Runs of training, of both arms.")] = 3,
     threads: Annotated[int, typer.Option(help="Of each run.")] = 2,
-    attempts: Annotated[
-        int | None,
-        typer.Option(help="Captured for the world that is trained in; the fewest that its card admits, if absent."),
-    ] = None,
     homes: Annotated[Path, typer.Option(help="Where runs are kept; what is finished there is not run again.")] = Path(
         "sim-to-real-homes"
     ),
@@ -42,10 +38,10 @@ def main(
         if part != "training":
             _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
             continue
-        for seed in range(seeds):
+        for size, seed in product(training.SIZES, range(seeds)):
             for arm in () if measured_only else training.SUITES:
-                training.run(arm, seed, homes.resolve(), threads, SIZES if attempts is None else [attempts])
-            _write("training", transfer.rows(homes.resolve(), seed + 1, threads), quick)
+                training.run(size, arm, seed, homes.resolve(), threads)
+            _write("training", transfer.rows(homes.resolve(), seeds, threads), quick)
 
 
 def _write(prefix: str, rows: list[Row], quick: bool) -> None:

@@ -17,6 +17,26 @@ EXPLORERS = ("noisy-60", "weak", "random")
 """Of these each goes another way: a small capture that is to train in. None of them knows the way to success."""
 
 
+IN_PAIRS, UNSEEN = ("noisy-60", "weak"), "random"
+"""Who is captured for a world that is trained in, at every scenario, and who only until the card can be measured."""
+_FEWEST_CALLS = 20
+"""A card takes a policy with fewer calls for none of its own, and holds out one with more: see `worlds.making`."""
+
+
+def captured_in_pairs(suite: TextWorldExpressSuite, scenarios: int, seed: int) -> Iterator[Trajectory]:
+    """Each scenario attempted by two policies, which a world is built of, and the first ones by one that is held out.
+
+    All calls of the policy that is held out are lost to the world: it has no more of them than the card needs.
+    """
+    held_out = 0
+    for scenario in suite.scenarios("train", scenarios, seed):
+        for name in (*IN_PAIRS, UNSEEN) if held_out < _FEWEST_CALLS else IN_PAIRS:
+            each = attempt(suite, scenario, name, seed)
+            if each is not None:
+                held_out += each.turns if name == UNSEEN else 0
+                yield each
+
+
 def captured(
     suite: TextWorldExpressSuite, scenarios: int, seed: int, per_scenario: int, policies: Sequence[str] = CAPTURED
 ) -> Iterator[Trajectory]:

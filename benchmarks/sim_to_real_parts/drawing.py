@@ -3,10 +3,11 @@
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from statistics import fmean
 from typing import Any
 
 from record import Row
+
+from sim_to_real_parts.training import SIZES
 
 PLOT = "sim-to-real.png"
 _WORLD, _REAL = ": success in the world", ": success in the real system"
@@ -30,10 +31,11 @@ def draw(rows: Sequence[Row], folder: Path) -> str | None:
     from matplotlib import pyplot
 
     values = {each["what"]: each for each in rows}
-    drawing, (left, right) = pyplot.subplots(1, 2, figsize=(10.5, 4.8), layout="constrained", width_ratios=(1, 1))
-    _scatter(left, values)
-    _training(right, values)
-    for axes in (left, right):
+    drawing, places = pyplot.subplots(1, 1 + len(SIZES), figsize=(14.0, 4.6), layout="constrained")
+    _scatter(places[0], values)
+    for size, axes in zip(SIZES, places[1:], strict=True):
+        _training(axes, values, size)
+    for axes in places:
         axes.spines[["top", "right"]].set_visible(False)
     drawing.savefig(folder / PLOT, dpi=150)
     pyplot.close(drawing)
@@ -60,36 +62,29 @@ def _scatter(axes: Any, values: dict[str, Row]) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper left")
 
 
-_CURVES = (
-    (": after {} steps in the real game", "trained in the real game", "#d55e00", "-"),
-    (": after {} steps in the world alone", "trained in the world alone", "#0072b2", "-"),
-    (": held-out success in the world after {} steps", "the same, measured in the world", "#0072b2", ":"),
-)
-"""How the rows of a curve end, what it shows, colour and line."""
-
-
-def _training(axes: Any, values: dict[str, Row]) -> None:
-    """Held-out success by step: of each seed thin, the mean of the seeds thick."""
-    seeds = sorted({what.split(":")[0] for what in values if what.startswith("training, seed") and ":" in what})
-    axes.set(title=f"training, {len(seeds)} seeds", xlabel="steps", ylabel="held-out success", ylim=(0, 1.05))
+def _training(axes: Any, values: dict[str, Row], size: str) -> None:
+    """Success in held-out real games by real calls: a line is a run in the game, a star one in the world alone."""
+    pattern = re.compile(rf"training, {size} steps, (seed \d+): after \d+ steps in the (real game|world alone)")
+    spent: dict[tuple[str, str], list[tuple[int, float]]] = {}
+    for what, each in values.items():
+        if match := pattern.fullmatch(what):
+            calls = int(each["unit"].split()[1])
+            spent.setdefault((match[1], match[2]), []).append((calls, float(each["value"] or 0)))
+    axes.set(title=f"training, {size} steps", xlabel="real calls, traces counted", ylabel="held-out success",
+             ylim=(0, 1.05))  # fmt: skip
     axes.grid(alpha=0.3)
-    if not seeds:
+    if not spent:
         axes.text(0.5, 0.5, "no run is finished", ha="center", va="center", transform=axes.transAxes)
-        return
-    for ending, name, colour, line in _CURVES:
-        curves = [_curve(values, seed, ending) for seed in seeds]
-        for curve in curves:
-            axes.plot(list(curve), list(curve.values()), color=colour, linestyle=line, linewidth=0.8, alpha=0.6)
-        shared = [step for step in curves[0] if all(step in curve for curve in curves)]
-        means = [fmean(curve[step] for curve in curves) for step in shared]
-        axes.plot(shared, means, color=colour, linestyle=line, linewidth=2.2, marker="o", label=name)
-    axes.legend(frameon=False, fontsize=8, loc="lower right")
-
-
-def _curve(values: dict[str, Row], seed: str, ending: str) -> dict[int, float]:
-    before = f"{seed}: real held-out success before"
-    first = {} if "in the world after" in ending else {0: float(values[before]["value"] or 0)}
-    pattern = re.compile(re.escape(seed + ending).replace(r"\{\}", r"(\d+)"))
-    found = {int(match[1]): float(each["value"] or 0) for what, each in values.items()
-             if (match := pattern.fullmatch(what))}  # fmt: skip
-    return dict(sorted((first | found).items()))
+    named = set[str]()
+    for (seed, place), points in spent.items():
+        label = None if place in named else f"trained in the {place}"
+        named.add(place)
+        if place == "real game":
+            before = float(values[f"training, {size} steps, {seed}: real held-out success before"]["value"] or 0)
+            shown = [(0, before), *points]
+            axes.plot([at for at, _ in shown], [value for _, value in shown], color="#d55e00", marker="o", markersize=4,
+                      linewidth=1.4, label=label)  # fmt: skip
+        else:
+            axes.plot(*points[-1], color="#0072b2", marker="*", markersize=13, linestyle="none", label=label)
+    if spent:
+        axes.legend(frameon=False, fontsize=8, loc="lower right")

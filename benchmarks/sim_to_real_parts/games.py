@@ -9,6 +9,7 @@ from learning_parts.coin import suite as two_rooms
 from journeyman.environments.adapters.textworld_express import TextWorldExpressSettings, TextWorldExpressSuite
 from journeyman.errors import InvalidInput
 from journeyman.records import Scenario, Trajectory
+from journeyman.worlds.environment import WorldSuite
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
 from journeyman.worlds.world import World
@@ -20,6 +21,9 @@ SUCCESS = ({"told": "You take the coin"},)
 
 SIZES = (12, 15, 18, 21, 24, 27, 30, 36, 42, 48)
 """Attempts of the smaller captures that are tried, each of which holds those before it."""
+
+FEWEST, STRIDE = 20, 2
+"""Attempts that a world to train in is begun with, and how many are captured before the next try."""
 
 
 @dataclass(frozen=True)
@@ -56,17 +60,21 @@ def explored(suite: TextWorldExpressSuite, seed: int, most: int) -> Iterator[Tra
     return captured(suite, -(-most // len(EXPLORERS)), 1000 + seed, len(EXPLORERS), EXPLORERS)
 
 
-def smallest_world(
-    suite: TextWorldExpressSuite, seed: int, sizes: Sequence[int] = SIZES
-) -> tuple[World, list[Trajectory]]:
-    """The first world that may be trained in, of more and more attempts, and all attempts that were made for it."""
-    attempts: list[Trajectory] = []
-    more, problem = explored(suite, seed, max(sizes)), ""
-    for size in sizes:
-        attempts += islice(more, size - len(attempts))
-        world, problem = world_from(attempts, 0)
+def smallest_world(more: Iterator[Trajectory], least: int, seed: int) -> tuple[World, list[Trajectory]]:
+    """The first world of more and more attempts that may be trained in and has at least so many starts to train from.
+
+    With it go all attempts that were made for it.
+    """
+    attempts = list(islice(more, FEWEST))
+    problem = "there were none"
+    while following := list(islice(more, STRIDE)):
+        attempts += following
+        world, problem = world_from(attempts, seed)
         if world is not None and not problem:
-            return world, attempts
+            starts = {each.data["start"] for each in WorldSuite(world).scenarios("train", len(world.starts), 0)}
+            if len(starts) >= least:
+                return world, attempts
+            problem = f"it has {len(starts)} starts to train from, not {least}"
     raise RuntimeError(f"no world of {len(attempts)} attempts may be trained in: {problem}")
 
 

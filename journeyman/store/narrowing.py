@@ -8,7 +8,7 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Connection, any_, func, literal, select
+from sqlalchemy import BigInteger, Connection, Select, any_, func, literal, select
 from sqlalchemy.dialects.postgresql import ARRAY
 
 from journeyman.records import Condition, Exchange, Feedback, Filter
@@ -33,8 +33,8 @@ def phrases_of(where: Filter | None) -> tuple[list[str], Filter | None]:
     return [storable(str(each.value)) for each in said], where.model_copy(update={"conditions": others})
 
 
-def few_exchanges(connection: Connection, where: Filter | None) -> ColumnElement[bool] | None:
-    """A condition that holds for those few exchanges that the filter may hold for; None when they may be many."""
+def few_exchanges(connection: Connection, where: Filter | None) -> Collection[int] | None:
+    """The numbers of those few exchanges that the filter may hold for; None when they may be many."""
     if where is None or where.join != "and":
         return None
     for condition in where.conditions:
@@ -42,7 +42,7 @@ def few_exchanges(connection: Connection, where: Filter | None) -> ColumnElement
         if query is not None:
             found = connection.scalars(query.limit(_MOST + 1)).all()
             if len(found) <= _MOST:
-                return among(connection, [int(number) for number in found])
+                return [int(number) for number in found]
     return None
 
 
@@ -61,9 +61,13 @@ def _candidates(connection: Connection, condition: Condition) -> Any:
     return None
 
 
-def among(connection: Connection, numbers: Collection[int]) -> ColumnElement[bool]:
-    """A condition that holds for the exchanges of those numbers, looked up one by one."""
+def newest_among(connection: Connection, query: Select[Any], numbers: Collection[int]) -> Select[Any]:
+    """The query, newest first, of the exchanges of those numbers alone, which are looked up one by one."""
     if connection.dialect.name == "postgresql":
-        return exchanges.c.number == any_(literal([*numbers], ARRAY(BigInteger)))
-    listed = func.json_each(json.dumps([*numbers])).table_valued("value")
-    return exchanges.c.number.in_(select(listed.c.value))
+        query = query.where(exchanges.c.number == any_(literal([*numbers], ARRAY(BigInteger))))
+    else:
+        # Joined, as SQLite takes `IN` for the condition of a row that it finds by the index of models.
+        listed = func.json_each(json.dumps([*numbers])).table_valued("value")
+        query = query.join(listed, listed.c.value == exchanges.c.number)
+    # Sorting by an expression keeps SQLite from walking the index of times, past all that are not among the few.
+    return query.order_by((exchanges.c.at + 0).desc(), exchanges.c.id.desc())

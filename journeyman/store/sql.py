@@ -5,11 +5,10 @@ import time
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-from sqlalchemy import ColumnElement, Connection, Select, delete, func, select, tuple_
+from sqlalchemy import Connection, delete, func, select, tuple_
 from sqlalchemy import Row as SqlRow
 
 from journeyman.errors import InvalidInput
@@ -21,7 +20,7 @@ from journeyman.store.filters import Clauses
 from journeyman.store.forgetting import remove_exchanges
 from journeyman.store.inserting import insert_columns
 from journeyman.store.migrations import MIGRATIONS, migrate, version
-from journeyman.store.narrowing import among, few_exchanges, phrases_of
+from journeyman.store.narrowing import few_exchanges, newest_among, phrases_of
 from journeyman.store.payloads import read_chains, wire_exchange
 from journeyman.store.phrases import newest_saying
 from journeyman.store.places import found as found_here
@@ -126,13 +125,17 @@ class SqlStore:
                 if at is None:
                     raise InvalidInput(f"no {kind.__name__} {after!r} to read on from; start again without `after`")
                 query = query.where(tuple_(table.c.at, table.c.id) < tuple_(at, after))
+            query = query.limit(limit)
+
+            def fetch(numbers: Collection[int]) -> Sequence[SqlRow[Any]]:
+                return connection.execute(newest_among(connection, query, numbers)).all()
+
             if phrases:
-                rows = newest_saying(
-                    connection, phrases, partial(_among, connection, query.limit(limit)), limit, before=at
-                )
+                rows = newest_saying(connection, phrases, fetch, limit, before=at)
+            elif kind is Exchange and (few := few_exchanges(connection, rest)) is not None:
+                rows = fetch(few)
             else:
-                few = few_exchanges(connection, rest) if kind is Exchange else None
-                rows = connection.execute(_newest_first(query, table, few).limit(limit)).all()
+                rows = connection.execute(query.order_by(table.c.at.desc(), table.c.id.desc())).all()
             return list(_records(connection, kind, rows, self._home))
 
     def count(self, kind: type[Record], where: Filter | None = None, by: str | None = None) -> dict[str, int]:
@@ -222,17 +225,6 @@ class SqlStore:
     def _explained(self) -> Iterator[None]:
         with databases.explained(self._where, self._busy_timeout):
             yield
-
-
-def _among(connection: Connection, query: Select[Any], numbers: Collection[int]) -> Sequence[SqlRow[Any]]:
-    return connection.execute(_newest_first(query, exchanges, among(connection, numbers))).all()
-
-
-def _newest_first(query: Select[Any], table: Any, few: ColumnElement[bool] | None) -> Select[Any]:
-    if few is None:
-        return query.order_by(table.c.at.desc(), table.c.id.desc())
-    # Sorting by an expression keeps SQLite from walking the index of times, past all that are not among the few.
-    return query.where(few).order_by((table.c.at + 0).desc(), table.c.id.desc())
 
 
 def _row(record: Record, home: Path | None) -> tuple[Any, ...]:

@@ -53,11 +53,12 @@ def text(chance: random.Random) -> str:
     return " ".join(words)
 
 
-@pytest.mark.parametrize("few", [0, 1000])
-@pytest.mark.parametrize("seed", range(4))
-def test_every_page_is_what_looking_at_all_finds(seed, few, tmp_path, monkeypatch):
+@pytest.mark.parametrize(("few", "several"), [(0, 0), (1000, 0), (0, 1000), (1000, 3)])
+@pytest.mark.parametrize("seed", range(2))
+def test_every_page_is_what_looking_at_all_finds(seed, few, several, tmp_path, monkeypatch):
     monkeypatch.setattr(phrases, "_FIRST_WINDOW", 8)
     monkeypatch.setattr(phrases, "_FEW", few)
+    monkeypatch.setattr(phrases, "_SEVERAL", several)
     store, memory = SqlStore(f"sqlite:///{tmp_path / 'store.db'}"), MemoryStore()
     made = calls(seed, 300)
     for start in range(0, len(made), 7):

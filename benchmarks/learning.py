@@ -8,13 +8,17 @@ Tasks are learned from their reward, over 5 seeds; `sums` and `coin` need the ex
 each also in miniature (a tiny model, 8 seeds, half a CPU-minute each): `ruler` pays by RULER over a judge that sees the
 truth through noise; `ppo` has one attempt at each scenario, where nothing can be compared.
 
-Each seed is one `journeyman train rl` in a home and a process of its own. Held-out scenarios are never among those of
-training; they are attempted four times at temperature 1 and once greedily, before and after. Results are written after
-each seed, so that a run that is cut short leaves what it found.
+`bank` teaches the bank's agent with few captured conversations, goes on with GRPO in the bank, and measures both on the
+same held-out scenarios. All seeds share one home and one SFT; with --keep FOLDER it goes on with what is there.
+
+In the other parts each seed is one `journeyman train rl` in a home and a process of its own. Held-out scenarios are
+never among those of training; they are attempted four times at temperature 1 and once greedily, before and after.
+Results are written after each seed, so that a run that is cut short leaves what it found.
 """
 
 import argparse
 import json
+from pathlib import Path
 from statistics import mean
 from typing import Any
 
@@ -32,16 +36,20 @@ def main() -> None:
     parser.add_argument("--only", help=f"what, separated by commas: {', '.join(every)}")
     parser.add_argument("--seeds", type=int, help="5, in miniature 8, 3 of other parts")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--keep", type=Path, help="folder of what the bank's seeds begin from, kept and used again")
     parser.add_argument("--quick", action="store_true", help="2 steps; not kept")
     options = parser.parse_args()
     names = options.only.split(",") if options.only else every
     if unknown := set(names) - set(every):
         parser.error(f"--only: there is no {', '.join(sorted(unknown))}; there are: {', '.join(every)}")
+    if options.keep and not any(name in PARTS and PARTS[name].keeps for name in names):
+        parser.error(f"--keep: {', '.join(names)} begin anew each time; leave it out")
     for name in names:
         if name in PARTS:
             part = PARTS[name]
+            where = {"keep": options.keep} if part.keeps else {}
             for rows in part.rows(
-                options.seeds or part.seeds, options.threads, kept_rows("learning"), quick=options.quick
+                options.seeds or part.seeds, options.threads, kept_rows("learning"), quick=options.quick, **where
             ):
                 write(part.called, rows, quick=options.quick)
             continue

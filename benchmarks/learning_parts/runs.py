@@ -30,7 +30,7 @@ class Ran(NamedTuple):
 def learn(task: LearningTask, seed: int, threads: int, *changes: str, quick: bool = False) -> Ran:
     """One run of the task's training, perhaps with options changed: what it came to, and every attempt."""
     with tempfile.TemporaryDirectory() as folder:
-        command, environment = _command(task, seed, threads, changes, quick), _environment(folder)
+        command, environment = _command(task, seed, threads, changes, quick), environment_of(folder)
         started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         ended = subprocess.run(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         if ended.returncode != 0:
@@ -53,7 +53,7 @@ def refusal(task: LearningTask, *changes: str) -> str:
     """What a run with these options is told instead of being started."""
     with tempfile.TemporaryDirectory() as folder:
         command = _command(task, 0, 1, changes, quick=False)
-        ended = subprocess.run(command, env=_environment(folder), capture_output=True, text=True)
+        ended = subprocess.run(command, env=environment_of(folder), capture_output=True, text=True)
     if ended.returncode == 0:
         raise RuntimeError(f"{' '.join(command)} was not refused")
     return ended.stderr.strip().splitlines()[-1]
@@ -65,6 +65,7 @@ def _command(task: LearningTask, seed: int, threads: int, changes: Sequence[str]
     return [*command, "--steps", "2"] if quick else command
 
 
-def _environment(home: str) -> dict[str, str]:
+def environment_of(home: str) -> dict[str, str]:
+    """What a command in that home is given: the models of here, and the suites and rewards of the benchmarks."""
     path = os.pathsep.join([str(Path(__file__).parent.parent), os.environ.get("PYTHONPATH", "")])
     return {**os.environ, "JOURNEYMAN_HOME": home, "JOURNEYMAN_MODELS": str(MODELS), "PYTHONPATH": path}

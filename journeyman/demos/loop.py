@@ -12,7 +12,6 @@ from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import aiohttp
 from openai import AsyncOpenAI
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -21,18 +20,18 @@ from journeyman.config import Settings
 from journeyman.demos.agent import StockClientEngine
 from journeyman.demos.bank.environment import BankSuite
 from journeyman.demos.bank.expert_server import MODEL as EXPERT
-from journeyman.demos.stack import StepFailed, run_command, running
+from journeyman.demos.customers import SERVED_WELL, serve_customers
+from journeyman.demos.stack import run_command, running
 from journeyman.demos.summary import conversation_lines, summary_table
-from journeyman.environments.rollout import roll_out, roll_out_many
+from journeyman.environments.rollout import roll_out
 from journeyman.errors import InvalidInput
 from journeyman.prices import AS_OF
-from journeyman.records import EvalReport, Sampling, Trajectory
+from journeyman.records import EvalReport, Sampling
 from journeyman.store.sql import open_store
 
 BASE = "smollm2-135m"
 ADAPTER = "bank-adapter"
 ALIAS = "bank-support"
-SERVED_AT_ONCE = 8
 REPLY_TOKENS = 48
 """Longest reply: the expert's longest is 38 tokens."""
 VALIDATION = 0.05
@@ -81,8 +80,7 @@ class Demo:
                 self.console.print("  It is a program behind the OpenAI API, no language model: no account is needed.")
             asyncio.run(self._serve_customers(base_url))
         with self._step("dataset", "What was captured becomes a dataset"):
-            where = "tags.stage = production and feedback.success = 1"
-            self._command("dataset", "build", "bank", "--where", where, "--validation", str(VALIDATION))
+            self._command("dataset", "build", "bank", "--where", SERVED_WELL, "--validation", str(VALIDATION))
         with self._step("train", f"A LoRA adapter for {BASE} learns from it"):
             self._command("train", "sft", "bank", "--base", BASE, "--name", ADAPTER, *TRAINING)
         with self._step("eval", f"{self.cases} conversations that nobody has seen, for each model"):
@@ -99,32 +97,17 @@ class Demo:
             asyncio.run(self._one_conversation(base_url))
 
     async def _serve_customers(self, base_url: str) -> None:
-        suite = BankSuite()
-        scenarios = suite.scenarios("train", self.customers, self.seed)
         columns = (TextColumn("  served"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-        async with AsyncOpenAI(base_url=base_url, api_key="none-needed") as client:
-            with Progress(*columns, console=self.console) as bar:
-                task = bar.add_task("served", total=len(scenarios))
-                served = await roll_out_many(
-                    suite, scenarios, StockClientEngine(client), self.incumbent,
-                    tags={"stage": "production"}, concurrency=SERVED_AT_ONCE, on_done=lambda _: bar.advance(task),
-                )  # fmt: skip
-        await self._tell_outcomes(base_url, served)
+        with Progress(*columns, console=self.console) as bar:
+            task = bar.add_task("served", total=self.customers)
+            served = await serve_customers(
+                base_url, self.incumbent, self.customers, self.seed, lambda _: bar.advance(task)
+            )
         solved = sum(trajectory.score("success") == 1 for trajectory in served)
         failed = sum(trajectory.error is not None for trajectory in served)
         self.console.print(
             f"  solved {solved} of {len(served)}, {failed} ended in an error; outcomes went in as feedback"
         )
-        if not solved:
-            reason = next((t.error for t in served if t.error), "no conversation met its goal")
-            raise StepFailed(f"the incumbent solved nothing, so there is nothing to learn from: {reason}")
-
-    async def _tell_outcomes(self, base_url: str, served: Sequence[Trajectory]) -> None:
-        async with aiohttp.ClientSession(raise_for_status=True) as http:
-            for trajectory in served:
-                outcome = {"session": trajectory.session, "name": "success", "value": trajectory.score("success")}
-                async with http.post(f"{base_url}/feedback", json=outcome):
-                    pass
 
     async def _one_conversation(self, base_url: str) -> None:
         suite = BankSuite()

@@ -108,6 +108,25 @@ def test_a_look_before_forbids_what_cannot_teach(store: SqlStore) -> None:
     assert "every attempt earns nothing: take easier scenarios" in written
 
 
+def test_a_run_goes_on_from_an_adapter(store: SqlStore) -> None:
+    train(*SMALL, "--name", "first", "--alpha", "9", "--steps", "1")
+    first, (taught,) = find_adapter(store, "first"), store.find(Run)
+    shapeless = (*SMALL[:6], *SMALL[8:])
+    train(*shapeless, "--name", "second", "--from", "first", "--steps", "1")
+    second, rehearsed = find_adapter(store, "second"), store.find(Run)[0]
+    assert (second.parent, second.rank, second.base) == (first.id, 4, "tiny")
+    assert second.id != first.id
+    assert (rehearsed.config["from_adapter"], rehearsed.config["alpha"]) == (first.id, 9)
+    # The same weights, at the same scenarios under the same seeds.
+    ended = store.get(Point, f"{taught.id}-{1:08d}")
+    began = store.get(Point, f"{rehearsed.id}-before")
+    assert ended is not None
+    assert began is not None
+    assert began.values["held-out reward"] == ended.values["held-out reward"]
+    with pytest.raises(InvalidInput, match=r"a shape of its own; leave out --rank \(it has 4\)"):
+        train(*shapeless, "--from", "first", "--rank", "2")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_run_that_was_cut_short_goes_on_to_the_same_weights(store: SqlStore, number: signal.Signals) -> None:
     train(*SMALL)

@@ -12,6 +12,7 @@ from journeyman.engines.process import EngineProcess
 from journeyman.engines.supervisor import SupervisedEngine
 from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records.algorithm import ALGORITHMS, Algorithm
+from journeyman.rendering.chat import ChatTokenizer
 from journeyman.rewards.reward import each
 from journeyman.rewards.rules import own_score
 from journeyman.training.reinforcement.canary import SamplerDisagrees
@@ -32,14 +33,15 @@ def pays_for_length(trajectory):
     return min(len(trajectory.messages[-1].text) / 30, 1.0)
 
 
-def played(tiny, tmp_path, run="run", kept=None, stop_after=None, reward=None, **fields):
+def played(tiny, tmp_path, run="run", kept=None, stop_after=None, reward=None, start=None, **fields):
     """The reports of a run, its trainer, and how it does in the end."""
 
     async def play():
         async with serving(tiny, tmp_path) as engine:
             task = Task(LetterSuite(), reward or own_score("reward"), engine, tmp_path / "adapters" / run)
             keep = (lambda found: None) if kept is None else kept.extend
-            trainer = ReinforcementTrainer(make_rl_config(**fields), task, tiny, tmp_path / run, keep=keep)
+            config = make_rl_config(**fields)
+            trainer = ReinforcementTrainer(config, task, tiny, tmp_path / run, start=start, keep=keep)
             reports = []
 
             def log(report):
@@ -78,6 +80,20 @@ def test_a_run_that_was_stopped_ends_like_one_that_was_not(tiny, tmp_path):
     assert len(reports) == 2
     more, cut, _ = played(tiny, tmp_path, "cut", steps=4, learning_rate=0.01)
     assert [report.step for report in more] == [3, 4]
+    assert all(torch.equal(value, cut.policy.masters[name]) for name, value in whole.policy.masters.items())
+
+
+def test_a_run_from_an_adapter_that_was_stopped_is_still_held_to_where_it_began(tiny, tmp_path, policy):
+    start = tmp_path / "start"
+    start.mkdir()
+    policy.save_adapter(start, ChatTokenizer(tiny).template)
+    algorithm = Algorithm(loss="ppo", kl_weight=5.0, kl_reference="start")
+    settings = {"steps": 3, "learning_rate": 0.01, "start": start, "algorithm": algorithm}
+    _, whole, _ = played(tiny, tmp_path, "whole", **settings)
+    moved = {name: float((value - policy.masters[name]).abs().max()) for name, value in whole.policy.masters.items()}
+    assert 0 < max(moved.values()) < 0.05
+    played(tiny, tmp_path, "cut", stop_after=2, **settings)
+    _, cut, _ = played(tiny, tmp_path, "cut", **settings)
     assert all(torch.equal(value, cut.policy.masters[name]) for name, value in whole.policy.masters.items())
 
 

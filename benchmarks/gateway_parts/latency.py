@@ -1,7 +1,8 @@
 """What the gateway adds to a call's time at a steady rate, against the direct line of the same moment.
 
-Beside it what other proxies add that capture nothing: uvicorn and our transport alone, the least that this machine
-allows; and FastAPI with httpx, where JOURNEYMAN_FASTAPI_PYTHON names its interpreter.
+Beside it what the gateway adds while its ingester, which shares the cores of upstream and load, is paused; and what
+other proxies add that capture nothing: uvicorn and our transport alone, the least that this machine allows; and FastAPI
+with httpx, where JOURNEYMAN_FASTAPI_PYTHON names its interpreter.
 """
 
 import os
@@ -42,8 +43,10 @@ def measure(plan: Plan) -> list[GatewayRow]:
                 order: list[tuple[Side, dict[str, list[dict[str, Any]]]]] = [(upstream, direct), (gateway, through)]
                 for side, found in order if number % 2 == 0 else reversed(order):
                     found[case.what].append(_load(plan, side, case))
+        with gateway.ingester_paused():
+            others = _added(plan, fast, gateway, "the gateway, its ingester paused")
         ended = count_lost(gateway)
-        others = _others(plan, fast)
+        others += _others(plan, fast)
     rows: list[GatewayRow] = []
     for case in _CASES:
         rows += _rows(case, direct[case.what], through[case.what])
@@ -52,18 +55,26 @@ def measure(plan: Plan) -> list[GatewayRow]:
 
 def _others(plan: Plan, upstream: Side) -> list[GatewayRow]:
     """What other proxies add to whole answers."""
-    case = _CASES[0]
     proxies = {"uvicorn and our transport alone": bare_proxy}
     if os.environ.get("JOURNEYMAN_FASTAPI_PYTHON"):
         proxies["FastAPI + httpx"] = naive_proxy
     rows = []
     for name, proxy in proxies.items():
         with proxy(plan, upstream) as side:
-            pairs = [(_load(plan, upstream, case), _load(plan, side, case)) for _ in range(plan.rounds)]
-        for found, words in (("p50_ms", "p50"), ("p99_ms", "p99")):
-            added = [theirs[found] - direct[found] for direct, theirs in pairs]
-            rows.append(median_row(f"{case.what}: {words}, added by {name}", added, "ms"))
+            rows += _added(plan, upstream, side, name)
     return rows
+
+
+def _added(plan: Plan, upstream: Side, side: Side, name: str) -> list[GatewayRow]:
+    """What a server adds to whole answers."""
+    case = _CASES[0]
+    pairs = [(_load(plan, upstream, case), _load(plan, side, case)) for _ in range(plan.rounds)]
+    return [
+        median_row(
+            f"{case.what}: {words}, added by {name}", [theirs[found] - own[found] for own, theirs in pairs], "ms"
+        )
+        for found, words in (("p50_ms", "p50"), ("p99_ms", "p99"))
+    ]
 
 
 def _load(plan: Plan, side: Side, case: _Case) -> dict[str, Any]:

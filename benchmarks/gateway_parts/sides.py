@@ -2,6 +2,7 @@
 
 import json
 import os
+import signal
 import socket
 import subprocess
 import tempfile
@@ -74,6 +75,15 @@ class Ours(Side):
             if time.monotonic() > until:
                 raise RuntimeError(f"of {self.sent} calls not all are stored after {_SETTLE_SECONDS:g} s: {report}")
             time.sleep(0.2)
+
+    @contextmanager
+    def ingester_paused(self) -> Iterator[None]:
+        """Nothing is ingested meanwhile: what is captured waits in the spool."""
+        os.kill(self.ingester, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(self.ingester, signal.SIGCONT)
 
     def ingester_cpu(self) -> float:
         """CPU seconds of the ingester so far."""

@@ -17,7 +17,7 @@ from typing import Any
 
 from grpo_parts.prompts import prompts
 from record import Row, kept_rows, row, write_results
-from sft import run_child
+from sft import OutOfMemory, run_child
 
 from journeyman.config import Settings
 from journeyman.engines.models import find_model
@@ -63,8 +63,12 @@ def compare(what: str, job: dict[str, Any], bar: float) -> list[Row]:
     """Both sides in turn; a step's cost is the median of those behind the first."""
     path = os.environ.get("JOURNEYMAN_TRL_PATH", "")
     told = {"ours": run_child(["grpo_parts.child", "ours"], job, "")}
+    why = "not run: set JOURNEYMAN_TRL_PATH"
     if path:
-        told["theirs"] = run_child(["grpo_parts.child", "theirs"], job, path)
+        try:
+            told["theirs"] = run_child(["grpo_parts.child", "theirs"], job, path)
+        except OutOfMemory as error:
+            why = str(error)
     rows, names = [], {"ours": "Journeyman", "theirs": "TRL"}
     what = f"{what}, {job['scenarios']} × {job['attempts']} × {job['new_tokens']}, {job['threads']} threads"
     for side, found in told.items():
@@ -84,7 +88,7 @@ def compare(what: str, job: dict[str, Any], bar: float) -> list[Row]:
         row(f"Journeyman: tokens through the network, {what}", median(p["computed"] for p in told["ours"]["phases"]))
     )
     if "theirs" not in told:
-        return [*rows, row(f"TRL: {what}", "not run: set JOURNEYMAN_TRL_PATH")]
+        return [*rows, row(f"TRL: {what}", why)]
     ratio = median(told["theirs"]["cpu"][1:]) / median(told["ours"]["cpu"][1:])
     return [
         *rows,

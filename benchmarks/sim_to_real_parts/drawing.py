@@ -31,9 +31,12 @@ def draw(rows: Sequence[Row], folder: Path) -> str | None:
     from matplotlib import pyplot
 
     values = {each["what"]: each for each in rows}
-    drawing, places = pyplot.subplots(1, 1 + len(SIZES), figsize=(14.0, 4.6), layout="constrained")
+    sizes = [size for size in SIZES if any(what.startswith(f"training, {size} steps, ") for what in values)]
+    count = 1 + len(sizes)
+    drawing, found = pyplot.subplots(1, count, figsize=(5.0 * count, 4.6), layout="constrained", squeeze=False)
+    places = list(found[0])
     _scatter(places[0], values)
-    for size, axes in zip(SIZES, places[1:], strict=True):
+    for size, axes in zip(sizes, places[1:], strict=True):
         _training(axes, values, size)
     for axes in places:
         axes.spines[["top", "right"]].set_visible(False)
@@ -73,8 +76,6 @@ def _training(axes: Any, values: dict[str, Row], size: str) -> None:
     axes.set(title=f"training, {size} steps", xlabel="real calls, traces counted", ylabel="held-out success",
              ylim=(0, 1.05))  # fmt: skip
     axes.grid(alpha=0.3)
-    if not spent:
-        axes.text(0.5, 0.5, "no run is finished", ha="center", va="center", transform=axes.transAxes)
     named = set[str]()
     for (seed, place), points in spent.items():
         label = None if place in named else f"trained in the {place}"

@@ -1,14 +1,17 @@
 """The parts of `benchmarks/learning.py`: what is kept is what was asked for, and a gain is that of its reports."""
 
 import importlib
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from journeyman.config import Settings
 from journeyman.errors import InvalidInput
-from journeyman.records import CaseResult, EvalReport, Interval, ModelReport
+from journeyman.records import CaseResult, EvalReport, Interval, ModelReport, Point, Run
 from journeyman.statistics import compare
+from journeyman.store.sql import open_store
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
@@ -70,3 +73,25 @@ def test_the_gain_of_one_seed_is_that_of_its_report_and_of_several_the_mean_by_s
     other = second.differences[0].difference
     assert both["value"] == pytest.approx((stated.estimate + other.estimate) / 2)
     assert both["bar"] is None
+
+
+def test_a_seed_tells_both_agents_what_they_cost_and_how_far_engine_and_trainer_were_apart(
+    part: Any, tmp_path: Path
+) -> None:
+    bank = part("learning_parts.bank_agent")
+    here = bank._Bank(tmp_path, bank.WHOLE, 1)
+    for stage in ("sft", "grpo 0"):
+        here._stages.once(stage, stage, lambda: None)
+    with closing(open_store(Settings(home=tmp_path))) as store:
+        run = Run(kind="rl", config={}, dataset_version="", machine={}, path=str(tmp_path))
+        store.put(run, Point(run_id=run.id, step=1, values={"sampler gap": 2e-6}))
+    sampled = report_of([0, 1, 0, 2, 1, 0], [1, 2, 2, 2, 1, 1])
+    rows = here.rows([sampled], [])
+    found = {row["what"]: row for row in rows}
+    assert len(found) == len(rows) == 9
+    assert all(what.startswith(("Bank agent:", "Bank agent,")) for what in found)
+    assert found["Bank agent, seed 0: success of SFT alone, 6 held-out scenarios × 2"]["interval"] == (0, 1)
+    assert found["Bank agent: largest difference of engine and trainer"]["value"] == 2e-6
+    (judged,) = [row for row in rows if row["bar"]]
+    assert judged["value"] == sampled.differences[0].difference.estimate
+    assert len(here.rows([sampled], [sampled])) == 13

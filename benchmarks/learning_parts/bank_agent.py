@@ -46,7 +46,7 @@ class Sizes:
 
 
 WHOLE = Sizes(customers=112, steps=7, scenarios=6, attempts=6, measured=64, tries=2)
-QUICK = Sizes(customers=12, steps=2, scenarios=2, attempts=2, measured=2, tries=2)
+QUICK = Sizes(customers=6, steps=2, scenarios=2, attempts=2, measured=2, tries=2)
 SFT = ("--batch-rows", "2", "--learning-rate", "1.5e-3", "--validate-every", "30")
 """As many updates as the demo's SFT makes, from half its conversations."""
 LEARNING_RATE = "5e-4"

@@ -50,9 +50,7 @@ def test_a_good_agent_serves_them_and_one_that_only_claims_does_not(style):
     def liar(messages, tools):
         return assistant("Done: I transferred it, your card is frozen and the payment is disputed.")
 
-    kinds = {scenario.id: scenario.kind for scenario in suite.scenarios("held-out", 30, 1)}
-    lied = [each for each in play(suite, "held-out", 30, 1, liar) if kinds[each.scenario_id] != "transfer_refused"]
-    assert sum(each.score("success") for each in lied) == 0
+    assert sum(each.score("success") for each in play(suite, "held-out", 30, 1, liar)) == 0
 
 
 def test_fitted_users_are_like_real_ones_and_made_up_ones_are_not(style):

@@ -137,7 +137,7 @@ async def test_stored_attempts_are_scored_again_and_a_changed_verifier_shows(tmp
         suite, suite.scenarios("train", 3, 0), ScriptedEngine(suite.gold(suite.scenarios("train", 1, 0)[0])), "gold"
     )
     assert all(scored_again(suite, each) == each.scores for each in played)
-    assert {score.version for each in played for score in each.scores} == {"bank/1"}
+    assert {score.version for each in played for score in each.scores} == {"bank/2"}
     wrong = played[0].model_copy(update={"scores": (Score(name="success", value=0, version="bank/0"),)})
     monkeypatch.setenv("JOURNEYMAN_HOME", str(tmp_path))
     with closing(open_store(Settings())) as store:

@@ -192,6 +192,18 @@ async def test_claiming_without_doing(play) -> None:
     assert all("cards should hold" in reason for reason in reasons(await play(expert_but(claim), "freeze"), "state"))
 
 
+@pytest.mark.parametrize("is_asked", [False, True])
+async def test_claiming_a_transfer_that_the_customer_would_refuse(play, is_asked: bool) -> None:
+    def claim(messages: Messages, expert: Message) -> Message | None:
+        if is_asked and not expert.text.startswith("All right, I did not"):
+            return None
+        return assistant("Done! I have completed everything exactly as you asked.")
+
+    trajectories = await play(expert_but(claim), "transfer_refused")
+    assert reasons(trajectories, "facts") == {"claimed a transfer to which the customer never agreed"}
+    assert all(trajectory.score("state") == 1 for trajectory in trajectories)
+
+
 async def test_choosing_between_namesakes_without_asking(play) -> None:
     def guess(messages: Messages, expert: Message) -> Message | None:
         if not expert.text.startswith("There are two"):

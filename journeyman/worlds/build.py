@@ -11,7 +11,7 @@ from journeyman.worlds.footprints import Footprint, footprints
 from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Replay
-from journeyman.worlds.resolver import ANY_TOOL, LEAST, Learned, Resolver, Twin, vote_key
+from journeyman.worlds.resolver import ANY_TOOL, LEAST, Learned, Resolver, Twin, guess_key, vote_key
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape, after_change, shapes
 from journeyman.worlds.state import State
@@ -58,7 +58,6 @@ class Built:
         admitted = {tool for tool, trial in self.trials.items() if trial.admitted}
         twins: dict[str, Twin] = {tool: rule for tool, rule in self.rules.items() if tool in admitted}
         twins |= {tool: program for tool, program in self.programs.items() if tool in admitted}
-        guesses = of_guesses(self.trials)
         return Resolver(
             self.shapes,
             self.footprints,
@@ -66,7 +65,7 @@ class Built:
             Nearest(self.memory, records=not self.cautious),
             self.neighbours,
             twins,
-            {tool: each.trust if each.admitted else guesses[tool] for tool, each in self.trials.items()},
+            {tool: self.trials[tool].trust for tool in admitted} | of_guesses(self.trials),
             {tool: rule for tool, rule in self.rules.items() if tool not in admitted},
             None if self.outside is None else Drawing(self.memory),
             learned,
@@ -105,13 +104,12 @@ def build(
     told: list[tuple[str, float, bool]] = []
     for learned, judged in folds:
         held = by_tool(judged)
-        for tool, calls in by_tool(learned).items():
-            rule = synthesize(tool, calls) if held.get(tool) else None
-            if rule is not None:
+        for tool, rule in synthesize(by_tool(learned)).items():
+            if tool in held:
                 tried.setdefault(tool, []).append((rule, held[tool]))
         told += _told(Nearest(learned, records=not cautious), judged)
     whole = by_tool(usable)
-    rules = {tool: rule for tool, calls in whole.items() if (rule := synthesize(tool, calls)) is not None}
+    rules = synthesize(whole)
     trials = {tool: judged_twin(tried.get(tool, []), tool) for tool in rules}
     let_in: dict[str, Twin] = {}
     for tool, program in (programs or {}).items():
@@ -143,10 +141,26 @@ def _with_rules(found: Mapping[str, Footprint], rules: Mapping[str, Rule]) -> di
 
 
 def of_guesses(trials: Mapping[str, Trial]) -> dict[str, float]:
-    """How far each rule that was not admitted is trusted: its own share, drawn towards that of all such rules."""
-    refused = {tool: each for tool, each in trials.items() if not each.admitted}
-    answered, right = sum(e.answered for e in refused.values()), sum(e.right for e in refused.values())
-    return {tool: shrunk(e.right, e.answered, right / (answered + 1)) for tool, e in refused.items()}
+    """How far each rule that was not admitted is trusted when it refuses and when it does not, by `guess_key`.
+
+    Each share is drawn towards that of all such rules: a tool may refuse for a plain reason and else do what no rule
+    can say.
+    """
+    unproven = [(tool, each) for tool, each in trials.items() if not each.admitted]
+    found = {}
+    for refuses in (True, False):
+        counts = {tool: _answered(each, refuses) for tool, each in unproven}
+        right, answered = (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 0)
+        everywhere = right / (answered + 1)
+        found |= {guess_key(tool, refuses): shrunk(*each, everywhere) for tool, each in counts.items()}
+    return found
+
+
+def _answered(trial: Trial, refuses: bool) -> tuple[int, int]:
+    """Of the answers that refuse, or of the others: how many were right, and how many there were."""
+    if refuses:
+        return trial.rightly_refused, trial.refused
+    return trial.right - trial.rightly_refused, trial.answered - trial.refused
 
 
 def own_votes(told: Sequence[tuple[str, float, bool]]) -> dict[str, float]:

@@ -127,6 +127,11 @@ def _as_keys(value: list[Any], scene: Scene, index: Index) -> Iterator[Expressio
 def _as_text(value: str, scene: Scene, before: Index) -> Iterator[Expression]:
     """The text with the arguments, and then the near cells, that it repeats taken out."""
     named: list[_Part] = [(["arg", name], str(given)) for name, given in scene.arguments.items() if _sayable(given)]
+    named += [
+        (["first", ["arg", name]], str(given[0]))
+        for name, given in scene.arguments.items()
+        if isinstance(given, str | list) and given and _sayable(given[0])
+    ]
     shallow = [(text, paths[0]) for text, paths in before.shallow.items() if len(text) > _SHORTEST_PART]
     cells: list[_Part] = [(["cell", list(path)], text) for text, path in shallow]
     for text, paths in before.shallow.items():
@@ -142,10 +147,23 @@ def _as_text(value: str, scene: Scene, before: Index) -> Iterator[Expression]:
 
 def _taken_out(value: str, sources: list[_Part]) -> list[Expression]:
     for expression, text in sources:
-        head, found, tail = value.partition(text)
-        if found:
+        at = _place_of(text, value)
+        if at is not None:
+            head, tail = value[:at], value[at + len(text) :]
             return [*_taken_out(head, sources), expression, *_taken_out(tail, sources)]
     return [["const", value]] if value else []
+
+
+def _place_of(text: str, value: str) -> int | None:
+    """Where a text stands in another; a short one only where no word or number goes on, as letters are everywhere."""
+    at = value.find(text)
+    while at >= 0:
+        end = at + len(text)
+        cuts = value[max(0, at - 1) : at + 1], value[end - 1 : end + 1]
+        if len(text) > _SHORTEST_PART or not any(len(cut) > 1 and (cut.isalpha() or cut.isdigit()) for cut in cuts):
+            return at
+        at = value.find(text, at + 1)
+    return None
 
 
 def _as_number(value: float, scene: Scene, index: Index) -> Iterator[Expression]:

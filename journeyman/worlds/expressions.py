@@ -9,16 +9,18 @@ Expressions are JSON lists whose first word says what they are:
     sum A B F       A + F·B; of texts such as "12.50"  product A B     A·B
     text PARTS      the parts as one text              object MAP      an object, value by value
     list PARTS      a list, item by item               length E, words E, lines E   how long a text is
-    parent E        a text up to its last "/"
+    parent E        a text up to its last "/"          first E         a list's first item, a text's first letter
 
 A path's parts are keys, places in lists, expressions that give one of these, `where FIELD E` (the item of a list whose
 FIELD is E) or `last`. Conditions, for guards:
 
-    has PATH E      E is a key, or an item, there      true E          E is neither missing, false, 0 nor empty
+    has PATH E      E is a key, or an item, there; of a list each of its items is
+    true E          E is neither missing, false, 0 nor empty
     is E V          E is V                             less A B        A < B, both numbers
     same A B        they are equal                     given NAME      the argument was given
     contains A T    the text A has T in it             not C           C does not hold
     known E         the text E is a key or a value somewhere in the state
+    among E VALUES  E is one of these values
 """
 
 import json
@@ -73,6 +75,11 @@ def _computed(expression: Expression, scene: Scene) -> Any:
     match expression:
         case ["parent", inner]:
             return _spoken(evaluate(inner, scene)).rpartition("/")[0]
+        case ["first", inner]:
+            found = evaluate(inner, scene)
+            if not isinstance(found, str | list) or not found:
+                raise Unknown("a first item")
+            return found[0]
         case ["length" | "words" | "lines" as measure, inner]:
             return _measured(measure, evaluate(inner, scene))
         case ["keys", path]:
@@ -106,6 +113,9 @@ def _holds(condition: Expression, scene: Scene) -> bool:
             return bool(evaluate(expression, scene))
         case ["is", expression, value]:
             return same(evaluate(expression, scene), value)
+        case ["among", expression, values]:
+            found = evaluate(expression, scene)
+            return any(same(found, value) for value in values)
         case ["same", one, other]:
             return same(evaluate(one, scene), evaluate(other, scene))
         case ["contains", expression, text]:
@@ -117,10 +127,16 @@ def _holds(condition: Expression, scene: Scene) -> bool:
             return bool(_number(evaluate(one, scene)) < _number(evaluate(other, scene)))
         case ["has", path, expression]:
             found, wanted = _at(path, scene, scene.before), evaluate(expression, scene)
-            if isinstance(found, Mapping):
-                return isinstance(wanted, str | int) and _key(wanted) in found
-            return isinstance(found, list) and wanted in found
+            if isinstance(wanted, list) and wanted and not _has(found, wanted):
+                return all(_has(found, item) for item in wanted)
+            return _has(found, wanted)
     raise Unknown(json.dumps(condition, default=str))
+
+
+def _has(found: Any, wanted: Any) -> bool:
+    if isinstance(found, Mapping):
+        return isinstance(wanted, str | int) and _key(wanted) in found
+    return isinstance(found, list) and wanted in found
 
 
 def resolve(path: Sequence[Any], scene: Scene, document: Any) -> Path:

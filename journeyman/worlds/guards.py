@@ -1,7 +1,7 @@
 """When a tool does one thing and when another: a small decision tree over conditions on the arguments and the state."""
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from journeyman.worlds.explain import Index, generalised
@@ -20,61 +20,81 @@ Leaf = tuple[tuple[Expression, ...], int | None, int]
 """Guards, which outcome they lead to (None: it cannot be told), and how many calls say so."""
 
 
-def decide(scenes: Sequence[Scene], outcomes: Sequence[int]) -> list[Leaf]:
-    """Guards for each outcome. `outcomes` numbers what came of each scene; leaves that stay mixed lead to None."""
-    if len(set(outcomes)) == 1:
-        return [((), outcomes[0], len(outcomes))]
-    asked = _distinct(conditions(scenes, outcomes))
-    table = [[holds(condition, scene) for condition in asked] for scene in scenes]
-    return list(_grown(list(range(len(scenes))), table, outcomes, asked, ()))
+class Decision:
+    """When each of a tool's outcomes comes, found in its calls.
+
+    `outcomes` numbers what came of each scene; `vocabularies` are the values that an argument takes, by its name, where
+    they are few and known. What a condition says of each scene is worked out once.
+    """
+
+    def __init__(
+        self, scenes: Sequence[Scene], outcomes: Sequence[int], vocabularies: Mapping[str, Sequence[Any]] = {}
+    ) -> None:
+        self._outcomes = outcomes
+        self._asked: list[Expression] = []
+        if len(set(outcomes)) > 1:
+            samples = _samples(scenes, outcomes)
+            self._asked = _telling(conditions(scenes, samples, vocabularies), samples)
+        self._table = [[holds(condition, scene) for condition in self._asked] for scene in scenes]
+
+    def leaves(self, usual: Mapping[str, int] = {}) -> list[Leaf]:
+        """Guards for each outcome; a leaf that stays mixed leads to None.
+
+        `usual` counts the tools in which a condition decides. Of conditions that tell this tool's calls apart equally
+        well, the most usual goes first: few calls cannot tell it from an accident, many tools can.
+        """
+        ranks = [usual.get(repr(condition), 0) for condition in self._asked]
+        return list(self._grown(list(range(len(self._outcomes))), ranks, ()))
+
+    def _grown(self, rows: list[int], ranks: Sequence[int], path: tuple[Expression, ...]) -> Iterator[Leaf]:
+        counts = Counter(self._outcomes[row] for row in rows)
+        outcome, most = counts.most_common(1)[0]
+        if most >= _PURE * len(rows):
+            yield path, outcome, len(rows)
+            return
+        column = self._best(rows, ranks) if len(path) < _DEEPEST else None
+        if column is None:
+            yield path, None, len(rows)
+            return
+        yes = [row for row in rows if self._table[row][column]]
+        no = [row for row in rows if not self._table[row][column]]
+        yield from self._grown(yes, ranks, (*path, self._asked[column]))
+        yield from self._grown(no, ranks, (*path, ["not", self._asked[column]]))
+
+    def _best(self, rows: Sequence[int], ranks: Sequence[int]) -> int | None:
+        """The condition after which outcomes are least mixed (Gini); of equal ones the most usual, then the first."""
+        whole = Counter(self._outcomes[row] for row in rows)
+        best, least = None, _mixed(whole, len(rows)) - 1e-9
+        for column in range(len(self._asked)):
+            yes = Counter(self._outcomes[row] for row in rows if self._table[row][column])
+            count = sum(yes.values())
+            if not 0 < count < len(rows):
+                continue
+            mixed = _mixed(yes, count) + _mixed(whole - yes, len(rows) - count)
+            is_as_good = best is not None and mixed < least + 1e-9 and ranks[column] > ranks[best]
+            if mixed < least - 1e-9 or is_as_good:
+                best, least = column, min(mixed, least)
+        return best
 
 
-def _grown(
-    rows: list[int],
-    table: Sequence[Sequence[bool]],
-    outcomes: Sequence[int],
-    asked: Sequence[Expression],
-    path: tuple[Expression, ...],
-) -> Iterator[Leaf]:
-    counts = Counter(outcomes[row] for row in rows)
-    outcome, most = counts.most_common(1)[0]
-    if most >= _PURE * len(rows):
-        yield path, outcome, len(rows)
-        return
-    column = _best(rows, table, outcomes, len(asked)) if len(path) < _DEEPEST else None
-    if column is None:
-        yield path, None, len(rows)
-        return
-    yes, no = [row for row in rows if table[row][column]], [row for row in rows if not table[row][column]]
-    yield from _grown(yes, table, outcomes, asked, (*path, asked[column]))
-    yield from _grown(no, table, outcomes, asked, (*path, ["not", asked[column]]))
-
-
-def _best(rows: Sequence[int], table: Sequence[Sequence[bool]], outcomes: Sequence[int], width: int) -> int | None:
-    """The condition after which outcomes are least mixed (Gini); the first of equal ones, as simple ones come first."""
-    whole = Counter(outcomes[row] for row in rows)
-    best, least = None, _mixed(whole, len(rows)) - 1e-9
-    for column in range(width):
-        yes = Counter(outcomes[row] for row in rows if table[row][column])
-        count = sum(yes.values())
-        if not 0 < count < len(rows):
-            continue
-        mixed = _mixed(yes, count) + _mixed(whole - yes, len(rows) - count)
-        if mixed < least - 1e-9:
-            best, least = column, mixed
-    return best
+def deciding(leaves: Iterable[Leaf], refusals: Container[int]) -> set[str]:
+    """The conditions that stand, plain or negated, before a leaf that is one of `refusals`."""
+    guards = (guard for path, outcome, _ in leaves if outcome in refusals for guard in path)
+    return {repr(guard[1] if guard[0] == "not" else guard) for guard in guards}
 
 
 def _mixed(counts: Counter[int], total: int) -> float:
     return total - sum(count * count for count in counts.values()) / total
 
 
-def conditions(scenes: Sequence[Scene], outcomes: Sequence[int]) -> Iterator[Expression]:
-    """Conditions that may tell outcomes apart, simple ones first."""
+def conditions(
+    scenes: Sequence[Scene], samples: Sequence[Scene], vocabularies: Mapping[str, Sequence[Any]]
+) -> Iterator[Expression]:
+    """Conditions that may tell outcomes apart, simple ones first; `samples` are scenes of every outcome."""
     names = list(dict.fromkeys(name for scene in scenes for name in scene.arguments))
-    samples = _samples(scenes, outcomes)
     paths = _paths(samples)
     yield from _of_arguments(scenes, names)
+    yield from (["among", ["arg", name], list(values)] for name, values in vocabularies.items())
     for path in paths:
         for name in names:
             yield ["has", path, ["arg", name]]
@@ -166,9 +186,16 @@ def _scalars(samples: Sequence[Scene], paths: Sequence[list[Any]]) -> list[tuple
     return list(found.values())
 
 
-def _distinct(found: Iterator[Expression]) -> list[Expression]:
-    kept = {repr(each): each for each in found}
-    return list(kept.values())[:_MOST_CONDITIONS]
+def _telling(found: Iterable[Expression], samples: Sequence[Scene]) -> list[Expression]:
+    """Those that are not alike in all samples, each once. The others tell nothing, and would crowd out what does."""
+    kept: dict[str, Expression] = {}
+    for each in found:
+        written = repr(each)
+        if written not in kept and len({holds(each, scene) for scene in samples}) > 1:
+            kept[written] = each
+            if len(kept) == _MOST_CONDITIONS:
+                break
+    return list(kept.values())
 
 
 def _is_number(value: Any) -> bool:

@@ -2,13 +2,13 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from journeyman.errors import InvalidInput
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.replay import Recorded
 from journeyman.worlds.rules import Case, Rule
-from journeyman.worlds.state import Path, State, leaves
+from journeyman.worlds.state import Path, State, leaves, table_of
 from journeyman.worlds.synthesis import explained
 from journeyman.worlds.transitions import Transition
 
@@ -20,7 +20,8 @@ class Nearest:
     """The k most similar past calls vote: each says what it would answer here.
 
     Similar are calls with equal arguments, or arguments of the same kind, in a situation that is alike: flags and
-    other cells of few values. The confidence is the share of the votes, weighted by likeness, that agree.
+    other cells of few values, and in which tables the state knows the names that the call gives. The confidence is the
+    share of the votes, weighted by likeness, that agree.
     """
 
     def __init__(self, transitions: Sequence[Transition], neighbours: int = 7, *, records: bool = True) -> None:
@@ -30,7 +31,7 @@ class Nearest:
             if each.before is not None and each.after is not None:
                 self._calls.setdefault(each.tool, []).append(each)
         self._cases: dict[int, Case | None] = {}
-        self._situations: dict[int, dict[Path, Any]] = {}
+        self._situations: dict[int, _Situation] = {}
         self._told = {tool: _telling(calls) for tool, calls in self._calls.items()}
 
     def answer(self, tool: str, arguments: Mapping[str, Any], state: State) -> Recorded | None:
@@ -55,7 +56,7 @@ class Nearest:
     ) -> list[tuple[float, Transition]]:
         """The calls most like this one, likeness in (0, 1] first; none of the family `apart_from`."""
         told = self._told.get(tool, ())
-        here = _situation(state.document, told)
+        here = _situation(arguments, state.document, told)
         found = [
             (_likeness(arguments, call.arguments, here, self._situation_of(call, told)), place, call)
             for place, call in enumerate(self._calls.get(tool, ()))
@@ -76,21 +77,29 @@ class Nearest:
             return None
         return Recorded(observation, changes, error, 0.0, ())
 
-    def _situation_of(self, call: Transition, told: Sequence[Path]) -> dict[Path, Any]:
+    def _situation_of(self, call: Transition, told: Sequence[Path]) -> "_Situation":
         if id(call) not in self._situations:
-            self._situations[id(call)] = _situation(call.before, told)
+            self._situations[id(call)] = _situation(call.arguments, call.before, told)
         return self._situations[id(call)]
 
 
-def _likeness(
-    arguments: Mapping[str, Any], others: Mapping[str, Any], here: Mapping[Path, Any], there: Mapping[Path, Any]
-) -> float:
+class _Situation(NamedTuple):
+    """The cells that tell situations apart, and each argument whose value the state knows, with the table it is in."""
+
+    cells: Mapping[Path, Any]
+    known: frozenset[tuple[str, Path]]
+
+
+def _likeness(arguments: Mapping[str, Any], others: Mapping[str, Any], here: _Situation, there: _Situation) -> float:
     names = arguments.keys() | others.keys()
     alike = sum(_alike(arguments[name], others[name]) for name in names if name in arguments and name in others)
     of_arguments = (1 + alike) / (1 + len(names))
-    paths = here.keys() | there.keys()
-    same = sum(1 for path in paths if path in here and path in there and here[path] == there[path])
-    return of_arguments * (1 + same) / (1 + len(paths))
+    paths = here.cells.keys() | there.cells.keys()
+    same = sum(
+        1 for path in paths if path in here.cells and path in there.cells and here.cells[path] == there.cells[path]
+    )
+    of_known = (1 + len(here.known & there.known)) / (1 + len(here.known | there.known))
+    return of_arguments * of_known * (1 + same) / (1 + len(paths))
 
 
 def _alike(one: Any, other: Any) -> float:
@@ -101,9 +110,25 @@ def _alike(one: Any, other: Any) -> float:
     return 0.75
 
 
-def _situation(document: Any, told: Sequence[Path]) -> dict[Path, Any]:
+def _situation(arguments: Mapping[str, Any], document: Any, told: Sequence[Path]) -> _Situation:
     wanted = set(told)
-    return {path: value for path, value in leaves(document) if path in wanted}
+    names: dict[str, list[str]] = {}
+    for name, given in arguments.items():
+        for value in given if isinstance(given, list) else (given,):
+            if isinstance(value, str | int) and not isinstance(value, bool) and value != "":
+                names.setdefault(str(value), []).append(name)
+    cells: dict[Path, Any] = {}
+    known: set[tuple[str, Path]] = set()
+    for path, value in leaves(document):
+        if path in wanted:
+            cells[path] = value
+        # Numbers in a path are places in lists, which no call names.
+        parts = (part for part in path if isinstance(part, str))
+        said = (str(value),) if isinstance(value, str | int) and not isinstance(value, bool) else ()
+        for part in (*parts, *said):
+            if part in names:
+                known.update((name, table_of(path)) for name in names[part])
+    return _Situation(cells, frozenset(known))
 
 
 def _telling(calls: Sequence[Transition]) -> tuple[Path, ...]:

@@ -83,9 +83,10 @@ class Resolver:
     """The layers of a world, in order. `least` is the confidence below which an unadmitted rule or a neighbour is not
     asked; `neighbours` is how often neighbours were right.
 
-    `trust` is each twin's share of held-out calls that it replayed; `guesses` are rules that were not admitted and may
-    answer, below the recordings, with the little trust that they earned. `drawing` imagines
-    cells that no trace told, where the state was put together from answers. `refused` counts what a check stopped.
+    `trust` is each twin's share of held-out calls that it replayed, by tool, and that of guesses, by `guess_key`;
+    `guesses` are rules that were not admitted and may answer, below the recordings, with the little trust that they
+    earned. `drawing` imagines cells that no trace told, where the state was put together from answers. `refused` counts
+    what a check stopped.
     """
 
     shapes: Mapping[str, ToolShape]
@@ -165,9 +166,9 @@ class Resolver:
             model = self.learned
             ask = partial(model.propose, tool, arguments, state, shape, footprint)
             asked.append((model.trust(tool), "learned", ask))
-        if tool in self.guesses:
-            run = partial(self._run, self.guesses[tool], arguments, state)
-            asked.append((self.trust.get(tool, 0.0), "learned", run))
+        guessed = self._guess(tool, arguments, state)
+        if guessed is not None:
+            asked.append((guessed.confidence, "learned", lambda: guessed))
         if near is not None:
             trusted = near._replace(confidence=self._trust_in_votes(tool, near.confidence))
             asked.append((trusted.confidence, "nearest", lambda: trusted))
@@ -191,13 +192,20 @@ class Resolver:
             yield "drawn", imagined
         if said is not None and said.error is not None:
             yield "twin", said
-        guessed = self._run(self.guesses.get(tool), arguments, state)
+        guessed = self._guess(tool, arguments, state)
         if guessed is not None and guessed.error is not None and guessed.confidence >= self.least:
             yield "learned", guessed
 
     def _trust_in_votes(self, tool: str, confidence: float) -> float:
         of_all = self.neighbours.get(vote_key(ANY_TOOL, confidence), 0.0)
         return self.neighbours.get(vote_key(tool, confidence), of_all)
+
+    def _guess(self, tool: str, arguments: Mapping[str, Any], state: State) -> Recorded | None:
+        """What the rule that was not admitted says, with the trust that it earned in saying such things."""
+        said = self._run(self.guesses.get(tool), arguments, state)
+        if said is None:
+            return None
+        return said._replace(confidence=self.trust.get(guess_key(tool, said.error is not None), 0.0))
 
     def _run(self, twin: Twin | None, arguments: Mapping[str, Any], state: State) -> Recorded | None:
         if twin is None:
@@ -215,6 +223,11 @@ class Resolver:
 def vote_key(tool: str, confidence: float) -> str:
     """Votes of neighbours that agree, and those that do not, are trusted apart."""
     return f"{tool}/{'agreed' if confidence >= _AGREED else 'split'}"
+
+
+def guess_key(tool: str, refuses: bool) -> str:
+    """A rule that was not admitted is trusted apart in when the tool refuses, and in what it does otherwise."""
+    return f"{tool}/{'refuses' if refuses else 'does'}"
 
 
 def _abstain(reason: str) -> Answer:

@@ -4,6 +4,7 @@ No model is asked. A candidate expression comes from one call and must hold in a
 nothing explains stays unexplained, and the resolver's next layer answers it.
 """
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -11,7 +12,7 @@ from typing import Any
 
 from journeyman.worlds.explain import Index, candidates, changed_number, generalised, written_as
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, resolve, same
-from journeyman.worlds.guards import decide
+from journeyman.worlds.guards import Decision, deciding
 from journeyman.worlds.rules import Case, Rule, Write
 from journeyman.worlds.state import MISSING, Change, difference, leaves, read
 from journeyman.worlds.transitions import Transition
@@ -23,6 +24,7 @@ _FORGIVEN = 0.02
 _MANY_FAMILIES = 4
 _DEEPEST = 5
 _FEW_VALUES = 4
+_UNSEEN = 0.25
 
 
 @dataclass(frozen=True)
@@ -36,32 +38,87 @@ class _Seen:
     changes: tuple[Change, ...]
 
 
-def synthesize(tool: str, calls: Sequence[Transition]) -> Rule | None:
-    """The rule that explains the calls of a tool; None when it explains none of what the tool does.
+class Study:
+    """A tool's calls by what came of them, what explains each outcome, and when it comes.
 
     Calls need the state before and after. At most 160 are looked at, spread evenly.
     """
-    usable = [each for each in calls if each.before is not None and each.after is not None]
-    step = max(1, len(usable) // _MOST_CALLS)
-    seen = [_prepared(each) for each in usable[::step]]
-    groups: dict[str, list[_Seen]] = {}
+
+    def __init__(self, tool: str, calls: Sequence[Transition]) -> None:
+        usable = [each for each in calls if each.before is not None and each.after is not None]
+        step = max(1, len(usable) // _MOST_CALLS)
+        seen = [_prepared(each) for each in usable[::step]]
+        groups: dict[str, list[_Seen]] = {}
+        for each in seen:
+            groups.setdefault(_outcome(each), []).append(each)
+        parts = [part for group in groups.values() for part in _divided(group)]
+        self.tool = tool
+        self._bodies = [body for _, body in parts]
+        self._refusals = frozenset(n for n, (part, _) in enumerate(parts) if part[0].call.error is not None)
+        numbers = {id(each): number for number, (part, _) in enumerate(parts) for each in part}
+        seen = seen if self.explains else []
+        scenes, outcomes = [each.scene for each in seen], [numbers[id(each)] for each in seen]
+        self._decision = Decision(scenes, outcomes, _vocabularies(seen))
+
+    @property
+    def explains(self) -> bool:
+        """Whether anything that the tool does is explained."""
+        return any(self._bodies)
+
+    def deciding(self) -> set[str]:
+        """The conditions that decide whether the tool refuses."""
+        return deciding(self._decision.leaves(), self._refusals) if self.explains else set()
+
+    def rule(self, usual: Mapping[str, int] = {}) -> Rule | None:
+        """The rule; None when nothing is explained. `usual` counts the other tools in which a condition decides."""
+        if not self.explains:
+            return None
+        cases = []
+        for guards, outcome, count in self._decision.leaves(usual):
+            body = None if outcome is None else self._bodies[outcome]
+            if body is None:
+                # Nobody knows what the tool does here: a case that has no value hands the call on.
+                cases.append(Case(guards, (), ["unexplained"], None, count))
+            else:
+                cases.append(Case(guards, body.writes, body.observation, body.error, count))
+        return Rule(self.tool, tuple(cases))
+
+
+def synthesize(calls: Mapping[str, Sequence[Transition]]) -> dict[str, Rule]:
+    """The rules that explain the calls of each tool, for the tools of which anything is explained.
+
+    Tools of one system refuse for like reasons: what decides in others goes first where a tool's own calls leave
+    several conditions equal.
+    """
+    studies = [Study(tool, found) for tool, found in calls.items()]
+    own = [study.deciding() for study in studies]
+    everywhere = Counter(condition for found in own for condition in found)
+    rules = {}
+    for study, mine in zip(studies, own, strict=True):
+        rule = study.rule({condition: count - (condition in mine) for condition, count in everywhere.items()})
+        if rule is not None:
+            rules[study.tool] = rule
+    return rules
+
+
+def _vocabularies(seen: Sequence[_Seen]) -> dict[str, list[Any]]:
+    """The values that were accepted of each argument, where one that was never seen is unlikely to be accepted.
+
+    How likely that is: the share of values that one family alone gave, among all that families gave (Good and Turing's
+    estimate of what was not seen yet).
+    """
+    given: dict[str, dict[str, tuple[Any, set[str]]]] = {}
     for each in seen:
-        groups.setdefault(_outcome(each), []).append(each)
-    parts = [part for group in groups.values() for part in _divided(group)]
-    bodies = [body for _, body in parts]
-    if not any(bodies):
-        return None
-    numbers = {id(each): number for number, (part, _) in enumerate(parts) for each in part}
-    decided = decide([each.scene for each in seen], [numbers[id(each)] for each in seen])
-    cases = []
-    for guards, outcome, count in decided:
-        body = None if outcome is None else bodies[outcome]
-        if body is None:
-            # Nobody knows what the tool does here: a case that has no value hands the call on.
-            cases.append(Case(guards, (), ["unexplained"], None, count))
-        else:
-            cases.append(Case(guards, body.writes, body.observation, body.error, count))
-    return Rule(tool, tuple(cases))
+        for name, value in each.scene.arguments.items() if each.call.error is None else ():
+            if isinstance(value, str | int) and not isinstance(value, bool):
+                families = given.setdefault(name, {}).setdefault(written_as(value), (value, set()))[1]
+                families.add(each.call.family or each.call.session)
+    found = {}
+    for name, values in given.items():
+        witnesses = [len(families) for _, families in values.values()]
+        if witnesses.count(1) <= _UNSEEN * sum(witnesses) and sum(witnesses) >= _MANY_FAMILIES:
+            found[name] = [value for value, _ in values.values()]
+    return found
 
 
 def explained(call: Transition, *, records: bool = True) -> Case | None:
@@ -81,7 +138,9 @@ def explained(call: Transition, *, records: bool = True) -> Case | None:
 def _divided(group: list[_Seen]) -> list[tuple[list[_Seen], Case | None]]:
     """One body for the whole outcome, or one for each value of an argument that takes few: a mode, a flag."""
     if len(group) < _FEWEST:
-        return [(group, None)]
+        # A refusal says why and changes nothing: one is enough to say it again, and of anything else it is not.
+        is_refusal = group[0].call.error is not None and not group[0].changes
+        return [(group, _body(group) if is_refusal else None)]
     body = _body(group)
     if body is not None:
         return [(group, body)]

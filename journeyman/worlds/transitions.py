@@ -20,7 +20,7 @@ from journeyman.capture.trajectories import join
 from journeyman.records import Exchange, FunctionCall, Message, Tool, Trajectory
 
 Json = Any
-_QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
+_QUOTED = re.compile(r"(?<!\w)[bfru]?'[^']*'|\"[^\"]*\"|\[[^\]]*\]")
 _NUMBER = re.compile(r"[A-Za-z]{0,2}\d[\w.:-]*")
 _LONGEST_KIND = 80
 _MOST_NAMED = 20

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from journeyman.errors import InvalidInput, ProgramFailed
 from journeyman.statistics.intervals import proportion
@@ -24,7 +24,8 @@ class Trial:
     """How a twin did on calls that it was not made from.
 
     `answered` of `held_out` calls it had an answer to, `right` of those were the recorded one. `low` is the lower end
-    of the 95% interval of right among answered. `wrong` names some that it got wrong.
+    of the 95% interval of right among answered. `wrong` names some that it got wrong. `refused` of those answered it
+    said that the tool refuses, and was right about `rightly_refused`.
     """
 
     tool: str
@@ -35,6 +36,8 @@ class Trial:
     admitted: bool
     reason: str
     wrong: tuple[str, ...] = ()
+    refused: int = 0
+    rightly_refused: int = 0
 
     @property
     def trust(self) -> float:
@@ -58,8 +61,9 @@ def judged_twin(programs: Sequence[tuple[Any, Sequence[Transition]]], tool: str)
     sessions that it is tried on (cross-validation); the program that is admitted is made from all of them.
     """
     found = [_tried(twin, call) for twin, calls in programs for call in calls]
-    answered = [(right, call) for right, call in found if right is not None]
+    answered = [(said.right, call) for said, call in found if said is not None]
     right = sum(is_right for is_right, _ in answered)
+    refusals = [said.right for said, _ in found if said is not None and said.refuses]
     wrong = tuple(call.name for is_right, call in answered if not is_right)[:_MOST_NAMED]
     low = proportion(right, len(answered)).low if answered else 0.0
     reason = ""
@@ -71,7 +75,9 @@ def judged_twin(programs: Sequence[tuple[Any, Sequence[Transition]]], tool: str)
         )
     elif right < LEAST_REPLAYED * len(answered):
         reason = f"replays {right} of the {len(answered)} held-out calls that it answers; 99% are needed"
-    return Trial(tool, len(found), len(answered), right, low, not reason, reason, wrong)
+    return Trial(
+        tool, len(found), len(answered), right, low, not reason, reason, wrong, len(refusals), sum(refusals)
+    )  # fmt: skip
 
 
 def without_each_session(
@@ -116,15 +122,22 @@ def _group(call: Transition) -> str:
     return call.family or call.session
 
 
-def _tried(twin: Any, call: Transition) -> tuple[bool | None, Transition]:
-    """Whether the twin replayed a call; None when it had no answer."""
+class _Said(NamedTuple):
+    """Whether a twin replayed a call, and whether it said that the tool refuses."""
+
+    right: bool
+    refuses: bool
+
+
+def _tried(twin: Any, call: Transition) -> tuple[_Said | None, Transition]:
+    """What a twin said of a call; None when it had no answer."""
     try:
         observation, changes, error = twin.run(call.arguments, call.before)
     except Unknown:
         return None, call
     except (InvalidInput, ProgramFailed):
-        return False, call
-    return is_right(observation, changes, error, call), call
+        return _Said(False, False), call
+    return _Said(is_right(observation, changes, error, call), error is not None), call
 
 
 def by_tool(transitions: Sequence[Transition]) -> Mapping[str, list[Transition]]:

@@ -27,7 +27,7 @@ from journeyman.worlds.texts.twins import twins_of
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.trials import Trial
 
-FORMAT = 2
+FORMAT = 3
 _FILE = "world.json.zst"
 _CONSENT = "trusted-programs"
 _MOST_BYTES = 1 << 30

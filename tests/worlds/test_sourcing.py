@@ -38,8 +38,7 @@ def test_a_change_between_two_looks_is_laid_to_the_call_that_was_there():
 
 def test_what_a_transfer_does_to_a_balance_is_found_from_answers_alone():
     found = sourced([each for number in range(8) for each in moved(number, 250 + 25 * number)])
-    rule = synthesize("transfer", [each for each in found.transitions if each.tool == "transfer"])
-    assert rule is not None
+    rule = synthesize({"transfer": [each for each in found.transitions if each.tool == "transfer"]})["transfer"]
     state = {"told": {"balance": {"Z9": {"euros": "20.00"}}}}
     answer, changes, error = rule.run({"source": "Z9", "target": "Z8", "cents": 125}, state)
     assert (answer, error) == ({"ok": True}, None)

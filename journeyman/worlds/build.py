@@ -147,7 +147,7 @@ def of_guesses(trials: Mapping[str, Trial]) -> dict[str, float]:
     can say.
     """
     unproven = [(tool, each) for tool, each in trials.items() if not each.admitted]
-    found = {}
+    found: dict[str, float] = {}
     for refuses in (True, False):
         counts = {tool: _answered(each, refuses) for tool, each in unproven}
         right, answered = (sum(column) for column in zip(*counts.values(), strict=True)) if counts else (0, 0)

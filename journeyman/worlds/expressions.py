@@ -15,7 +15,7 @@ A path's parts are keys, places in lists, expressions that give one of these, `w
 FIELD is E) or `last`. Conditions, for guards:
 
     has PATH E      E is a key, or an item, there; of a list each of its items is
-    true E          E is neither missing, false, 0 nor empty
+    holds PATH E    E is a value of the object there   true E          E is neither missing, false, 0 nor empty
     is E V          E is V                             less A B        A < B, both numbers
     same A B        they are equal                     given NAME      the argument was given
     contains A T    the text A has T in it             not C           C does not hold
@@ -125,11 +125,19 @@ def _holds(condition: Expression, scene: Scene) -> bool:
             return occurs(scene.before, evaluate(expression, scene))
         case ["less", one, other]:
             return bool(_number(evaluate(one, scene)) < _number(evaluate(other, scene)))
+    return _is_in(condition, scene)
+
+
+def _is_in(condition: Expression, scene: Scene) -> bool:
+    match condition:
         case ["has", path, expression]:
             found, wanted = _at(path, scene, scene.before), evaluate(expression, scene)
             if isinstance(wanted, list) and wanted and not _has(found, wanted):
                 return all(_has(found, item) for item in wanted)
             return _has(found, wanted)
+        case ["holds", path, expression]:
+            found, wanted = _at(path, scene, scene.before), evaluate(expression, scene)
+            return isinstance(found, Mapping) and any(same(value, wanted) for value in found.values())
     raise Unknown(json.dumps(condition, default=str))
 
 

@@ -15,6 +15,8 @@ _FEW_VALUES = 6
 _SAMPLES = 8
 _OF_EACH = 2
 _CONTAINER_DEPTH = 5
+_DONE = -1
+"""In place of an outcome: any of those in which the tool does not refuse."""
 
 Leaf = tuple[tuple[Expression, ...], int | None, int]
 """Guards, which outcome they lead to (None: it cannot be told), and how many calls say so."""
@@ -23,18 +25,27 @@ Leaf = tuple[tuple[Expression, ...], int | None, int]
 class Decision:
     """When each of a tool's outcomes comes, found in its calls.
 
-    `outcomes` numbers what came of each scene; `vocabularies` are the values that an argument takes, by its name, where
-    they are few and known. What a condition says of each scene is worked out once.
+    `outcomes` numbers what came of each scene; `refusals` are those of them in which the tool refuses, and whether it
+    does is decided first, as tools check before they act. `vocabularies` are the values that an argument takes, by its
+    name, where they are few and known. Of the state, what lies under `roots` decides; the rest only where
+    nothing there tells outcomes apart. What a condition says of each scene is worked out once.
     """
 
     def __init__(
-        self, scenes: Sequence[Scene], outcomes: Sequence[int], vocabularies: Mapping[str, Sequence[Any]] = {}
+        self,
+        scenes: Sequence[Scene],
+        outcomes: Sequence[int],
+        refusals: Iterable[int] = (),
+        vocabularies: Mapping[str, Sequence[Any]] = {},
+        roots: Container[str] = (),
     ) -> None:
         self._outcomes = outcomes
+        self._refusals = frozenset(refusals)
         self._asked: list[Expression] = []
         if len(set(outcomes)) > 1:
             samples = _samples(scenes, outcomes)
             self._asked = _telling(conditions(scenes, samples, vocabularies), samples)
+        self._near = [_is_near(condition, roots) for condition in self._asked]
         self._table = [[holds(condition, scene) for condition in self._asked] for scene in scenes]
 
     def leaves(self, usual: Mapping[str, int] = {}) -> list[Leaf]:
@@ -44,29 +55,44 @@ class Decision:
         well, the most usual goes first: few calls cannot tell it from an accident, many tools can.
         """
         ranks = [usual.get(repr(condition), 0) for condition in self._asked]
-        return list(self._grown(list(range(len(self._outcomes))), ranks, ()))
+        whether = [outcome if outcome in self._refusals else _DONE for outcome in self._outcomes]
+        return list(self._grown(list(range(len(whether))), whether, ranks, (), _DEEPEST))
 
-    def _grown(self, rows: list[int], ranks: Sequence[int], path: tuple[Expression, ...]) -> Iterator[Leaf]:
-        counts = Counter(self._outcomes[row] for row in rows)
+    def _grown(
+        self, rows: list[int], labels: Sequence[int], ranks: Sequence[int], path: tuple[Expression, ...], deeper: int
+    ) -> Iterator[Leaf]:
+        counts = Counter(labels[row] for row in rows)
         outcome, most = counts.most_common(1)[0]
         if most >= _PURE * len(rows):
-            yield path, outcome, len(rows)
+            if outcome == _DONE:
+                yield from self._grown(rows, self._outcomes, ranks, path, _DEEPEST)
+            else:
+                yield path, outcome, len(rows)
             return
-        column = self._best(rows, ranks) if len(path) < _DEEPEST else None
+        column = self._best(rows, labels, ranks) if deeper else None
         if column is None:
             yield path, None, len(rows)
             return
         yes = [row for row in rows if self._table[row][column]]
         no = [row for row in rows if not self._table[row][column]]
-        yield from self._grown(yes, ranks, (*path, self._asked[column]))
-        yield from self._grown(no, ranks, (*path, ["not", self._asked[column]]))
+        yield from self._grown(yes, labels, ranks, (*path, self._asked[column]), deeper - 1)
+        yield from self._grown(no, labels, ranks, (*path, ["not", self._asked[column]]), deeper - 1)
 
-    def _best(self, rows: Sequence[int], ranks: Sequence[int]) -> int | None:
+    def _best(self, rows: Sequence[int], labels: Sequence[int], ranks: Sequence[int]) -> int | None:
+        near = [column for column, is_near in enumerate(self._near) if is_near]
+        best = self._best_of(near, rows, labels, ranks)
+        if best is not None or len(near) == len(self._near):
+            return best
+        return self._best_of(range(len(self._near)), rows, labels, ranks)
+
+    def _best_of(
+        self, columns: Iterable[int], rows: Sequence[int], labels: Sequence[int], ranks: Sequence[int]
+    ) -> int | None:
         """The condition after which outcomes are least mixed (Gini); of equal ones the most usual, then the first."""
-        whole = Counter(self._outcomes[row] for row in rows)
+        whole = Counter(labels[row] for row in rows)
         best, least = None, _mixed(whole, len(rows)) - 1e-9
-        for column in range(len(self._asked)):
-            yes = Counter(self._outcomes[row] for row in rows if self._table[row][column])
+        for column in columns:
+            yes = Counter(labels[row] for row in rows if self._table[row][column])
             count = sum(yes.values())
             if not 0 < count < len(rows):
                 continue
@@ -75,6 +101,17 @@ class Decision:
             if mixed < least - 1e-9 or is_as_good:
                 best, least = column, min(mixed, least)
         return best
+
+
+def _is_near(condition: Expression, roots: Container[str]) -> bool:
+    """Whether all of the state that a condition looks at lies under these roots; the call itself is always near."""
+    if condition[0] in ("cell", "has", "holds") and condition[1][0] not in roots:
+        return False
+    return all(_is_near(inner, roots) for inner in condition[1:] if isinstance(inner, list) and _is_expression(inner))
+
+
+def _is_expression(found: list[Any]) -> bool:
+    return bool(found) and found[0] in ("cell", "has", "holds", "arg", "const", "not", "product", "sum")
 
 
 def deciding(leaves: Iterable[Leaf], refusals: Container[int]) -> set[str]:
@@ -98,6 +135,7 @@ def conditions(
     for path in paths:
         for name in names:
             yield ["has", path, ["arg", name]]
+            yield ["holds", path, ["arg", name]]
     for path in paths:
         yield ["true", ["cell", path]]
     for path, values in _scalars(samples, paths):

@@ -105,7 +105,7 @@ def _tables(expression: Any) -> Iterator[Path]:
         for inner in expression.values():
             yield from _tables(inner)
     elif isinstance(expression, Sequence) and not isinstance(expression, str) and expression:
-        if expression[0] in ("cell", "after", "keys", "count", "has") and len(expression) > 1:
+        if expression[0] in ("cell", "after", "keys", "count", "has", "holds") and len(expression) > 1:
             path = expression[1]
             if isinstance(path, Sequence) and path and all(isinstance(part, str) for part in path[:2]):
                 yield tuple(path[:2])

@@ -106,3 +106,28 @@ def test_values_that_were_always_accepted_are_all_that_is():
     rule = synthesize({"convert": calls})["convert"]
     assert told(rule, {"unit": "yard"}) == {"unit": "yard"}
     assert told(rule, {"unit": "ada"}) == {"error": "invalid unit"}
+
+
+def test_an_id_that_stands_beside_a_name_is_known():
+    def state(number: int) -> dict[str, Any]:
+        people = {"ids": {"ada": f"U{number}", "bob": f"V{number}"}, "sender": f"ada {number}"}
+        return {"people": people, "elsewhere": {"text": f"W{number}"}}
+
+    calls = []
+    for number, letter in enumerate("UVWUWVUW"):
+        answer = {"error": "nobody"} if letter == "W" else {"sent": f"{letter}{number}", "by": f"ada {number}"}
+        calls.append(made("write", {"to": f"{letter}{number}"}, answer, f"s{number}", state(number)))
+    rule = synthesize({"write": calls})["write"]
+    assert told(rule, {"to": "U70"}, state(70)) == {"sent": "U70", "by": "ada 70"}
+    assert told(rule, {"to": "W70"}, state(70)) == {"error": "nobody"}
+
+
+def test_whether_a_tool_refuses_is_decided_before_what_else_it_does():
+    calls = []
+    for number, (order, loud) in enumerate([("41", True), ("57", False), ("99", False), ("57", True), ("41", False)]):
+        known = order in ORDERS["shop"]["orders"]
+        answer = ({"call": order} if loud else {"mail": order}) if known else {"error": f"there is no order {order}"}
+        calls.append(made("remind", {"order": order, "loud": loud}, answer, f"s{number}", ORDERS))
+    rule = synthesize({"remind": calls})["remind"]
+    assert told(rule, {"order": "88", "loud": True}) == {"error": "there is no order 88"}
+    assert told(rule, {"order": "57", "loud": True}) == {"call": "57"}

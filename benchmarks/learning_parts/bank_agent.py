@@ -17,6 +17,7 @@ from journeyman.demos.customers import SERVED_WELL, serve_customers
 from journeyman.demos.loop import BASE, REPLY_TOKENS, VALIDATION
 from journeyman.demos.stack import run_command, running
 from journeyman.records import EvalReport, Interval, ModelReport, Point, Run
+from journeyman.registry.adapters import lookup
 from journeyman.statistics.intervals import difference_of_rates
 from journeyman.store.sql import open_store
 from journeyman.worker import standing
@@ -65,6 +66,11 @@ def taught_then_rehearsed(
         sampled, greedy = list[EvalReport](), list[EvalReport]()
         for seed in range(1 if quick else seeds):
             bank.rehearse(seed)
+            if not bank.has_learned(seed):
+                print(
+                    f"seed {seed}: no group had attempts that earned differently, so GRPO left the weights as they were"
+                )
+                return
             sampled.append(bank.measure(seed, temperature=1.0))
             yield bank.rows(sampled, greedy)
             greedy.append(bank.measure(seed, temperature=0.0))
@@ -100,6 +106,11 @@ class _Bank:
             "--new-tokens", str(REPLY_TOKENS), "--max-calls", str(MAX_CALLS),
             "--evaluate-every", "0", "--evaluate-scenarios", "2",
         )  # fmt: skip
+
+    def has_learned(self, seed: int) -> bool:
+        """Whether other weights than those of SFT came of it; the same ones are registered once."""
+        with closing(open_store(self._settings)) as store:
+            return lookup(store, _rehearsed(seed)) is not None
 
     def measure(self, seed: int, temperature: float) -> EvalReport:
         """Both agents on the same held-out scenarios: several attempts as they sample, or one at their surest."""

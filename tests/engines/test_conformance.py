@@ -10,19 +10,17 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from journeyman.config import Settings
 from journeyman.engines.held import HeldEngine
 from journeyman.engines.process import EngineProcess
 from journeyman.engines.scripted import ScriptedEngine
 from journeyman.engines.supervisor import RestartRules, SupervisedEngine
-from journeyman.engines.vllm import check_vllm, vllm_process
 from journeyman.records import Message
 from tests.engines.conformance import HOLDING_ADAPTERS, REPLYING, SAMPLING, Check, Subject
+from tests.engines.with_vllm import WIDE, require_vllm, vllm_over
 from tests.tiny import write_lora, write_model
 
 NAME = "tiny"
 RANKS = (2, 4, 8, 8)
-VLLM = os.environ.get("JOURNEYMAN_VLLM_PYTHON", "")
 EVERY = (*REPLYING, *SAMPLING, *HOLDING_ADAPTERS)
 
 pytestmark = [pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
@@ -36,18 +34,10 @@ def over(checks: tuple[Check, ...]) -> Callable[..., None]:
 def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A tiny model with heads as wide as vLLM needs, its adapters, and one adapter of another model."""
     folder = tmp_path_factory.mktemp("conformance")
-    shape = {"hidden_size": 128, "intermediate_size": 128, "head_dim": 32, "max_position_embeddings": 2048}
-    model = write_model(folder / NAME, **shape)
+    model = write_model(folder / NAME, **WIDE)
     adapters = {f"a{n}@1": write_lora(folder / f"a{n}-1", model, 100 + n, rank) for n, rank in enumerate(RANKS)}
     other = write_model(folder / "other", hidden_size=64, intermediate_size=96, head_dim=16)
     return {"model": model, "other": write_lora(folder / "foreign-1", other, 9)} | adapters
-
-
-@pytest.fixture(scope="module")
-def has_vllm() -> None:
-    if not VLLM:
-        pytest.skip("NOT TESTED: vLLM. Name an interpreter that has it in JOURNEYMAN_VLLM_PYTHON")
-    check_vllm(Settings(vllm_python=Path(VLLM)))
 
 
 @asynccontextmanager
@@ -73,18 +63,9 @@ async def local(weights: dict[str, Path], tmp_path_factory: pytest.TempPathFacto
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def vllm(
-    has_vllm: None, weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Subject]:
-    settings = Settings(
-        home=tmp_path_factory.mktemp("vllm"),
-        vllm_python=Path(VLLM),
-        vllm_arguments=["--dtype", "float32", "--enforce-eager", "--max-model-len", "1024"],
-    )
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("VLLM_CPU_KVCACHE_SPACE", "1")
-        process = vllm_process(weights["model"], NAME, settings)
-    async with running(process, weights) as subject:
+async def vllm(weights: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Subject]:
+    require_vllm()
+    async with running(vllm_over(weights["model"], NAME, tmp_path_factory.mktemp("vllm")), weights) as subject:
         yield subject
 
 

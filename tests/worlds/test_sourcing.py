@@ -86,3 +86,18 @@ def test_a_name_unlike_all_that_exist_is_answered_as_other_such_names_were():
     assert found.observation == {"error": "unknown account McCoy"}
     assert drawing.absent("balance", {"account": "A77"}, state) is None
     assert Drawing(told[:-1]).absent("balance", {"account": "McCoy"}, state) is None
+
+
+def test_that_nobody_has_a_name_is_remembered_as_what_was_told():
+    def nobody(name: str) -> list[Transition]:
+        return session(f"n-{name}", ("find", {"name": name}, {"matches": 0}))
+
+    told = [each for name in ("of", "what", "please") for each in nobody(name)]
+    told += session("known", ("find", {"name": "Ada Berg"}, {"matches": 1}))
+    drawing, state = Drawing(told), State({})
+    found = drawing.absent("find", {"name": "my"}, state)
+    assert found is not None
+    assert found.observation == {"matches": 0}
+    state.commit(found.changes, "written", "test")
+    assert read(state.document, ("told", "find", "my")) == {"matches": 0}
+    assert not drawing.is_open("find", {"name": "my"}, state)

@@ -50,6 +50,12 @@ class ContextTooLong(InvalidInput):
         self.asked, self.limit = asked, limit
 
 
+class NothingToCompare(InvalidInput):
+    """A reward that compares attempts was given one alone."""
+
+    code = "nothing_to_compare"
+
+
 class BadRow(InvalidInput):
     """A line of an imported dataset cannot be used."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from journeyman.errors import InvalidInput, UpstreamFailed
+from journeyman.errors import InvalidInput, NothingToCompare, UpstreamFailed
 from journeyman.records import Score, TrajectoryGroup
 from journeyman.rewards.asking import Asker, all_of
 from journeyman.rewards.contents import Content, content_of, hash_of, shown_tools
@@ -79,13 +79,13 @@ class Ruler:
         return None if any(cost is None for cost in costs) else sum(cost or 0.0 for cost in costs)
 
     async def __call__(self, group: TrajectoryGroup) -> list[Score | None]:
-        """An attempt in which the model never spoke cannot be scored. InvalidInput for a single attempt.
+        """An attempt in which the model never spoke cannot be scored. NothingToCompare for a single attempt.
 
         Attempts that did the same are shown once and get the same score; when all did, nobody is asked.
         """
         count = len(group.trajectories)
         if count == 1:
-            raise InvalidInput(
+            raise NothingToCompare(
                 f"{self.name} compares attempts with each other, and scenario {group.scenario.id} has one; make more "
                 "attempts for each scenario, or score it by a rubric"
             )

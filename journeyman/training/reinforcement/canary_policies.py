@@ -1,10 +1,11 @@
 """Canary policies in a run: who does nothing of use is rewarded as the policy is, and must earn nothing."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from journeyman.environments.admission.admit import MOST_FREE
 from journeyman.environments.admission.canaries import RANDOM, play_canaries
 from journeyman.environments.environment import Suite
+from journeyman.errors import NothingToCompare
 from journeyman.records import Frozen, Trajectory, TrajectoryGroup
 from journeyman.records.reinforcement import RLConfig
 from journeyman.statistics.intervals import proportion
@@ -39,8 +40,10 @@ class Earned(Frozen):
 
 
 async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: int, count: int) -> dict[str, Earned]:
-    """What each canary earns at `count` training scenarios, each attempt rewarded alone: a reward that compares sees
-    nothing to compare it with."""
+    """What each canary earns at `count` training scenarios, each attempt rewarded alone.
+
+    A reward that compares has nothing to compare it with; the environment's own success decides alone then.
+    """
     scenarios = suite.scenarios("train", count, seed)
     played = await play_canaries(
         suite, scenarios, seed, max_calls=config.max_calls, seconds_per_call=config.seconds_per_step
@@ -51,11 +54,19 @@ async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: i
             TrajectoryGroup(scenario=scenario, trajectories=(attempt,))
             for scenario, attempt in zip(scenarios, attempts, strict=True)
         ]
-        scored = await score_groups(task.reward, groups)
-        rewards = [given[0].value if given[0] is not None else None for given in scored.rewards]
+        rewards = await _rewards(task, groups)
         won = [(attempt, reward) for attempt, reward in zip(attempts, rewards, strict=True) if is_won(attempt, reward)]
         found[name] = Earned(won=len(won), played=len(attempts), example=_told(*won[-1]) if won else "")
     return found
+
+
+async def _rewards(task: Task, groups: Sequence[TrajectoryGroup]) -> list[float | None]:
+    """Of groups of one; None where there is none to be given."""
+    try:
+        scored = await score_groups(task.reward, groups)
+    except NothingToCompare:
+        return [None] * len(groups)
+    return [given[0].value if given[0] is not None else None for given in scored.rewards]
 
 
 def leaks(own: Mapping[str, Earned], real: Mapping[str, Earned]) -> list[str]:

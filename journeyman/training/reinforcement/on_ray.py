@@ -19,14 +19,23 @@ from journeyman.environments.groups import check_groups, roll_out_groups
 from journeyman.environments.limits import RolloutLimits
 from journeyman.environments.rollout import session_name
 from journeyman.environments.waiting import RolloutProgress, bounded
-from journeyman.errors import DeadlineExceeded, InvalidInput, JourneymanError, Refused, UpstreamFailed
+from journeyman.errors import (
+    DeadlineExceeded,
+    InvalidInput,
+    JourneymanError,
+    NothingToCompare,
+    Refused,
+    UpstreamFailed,
+)
 from journeyman.records import Sampling, Scenario, Trajectory, TrajectoryGroup
 from journeyman.rewards.reward import Reward, Scores, score_by_part
 
 _SCHEDULING_SECONDS = 600.0
 """Until a group has a place on the cluster, on top of what its attempts may take."""
 _PLAYED_AGAIN = 2
-_ERRORS: dict[str, type[JourneymanError]] = {"UpstreamFailed": UpstreamFailed, "Refused": Refused}
+_ERRORS: dict[str, type[JourneymanError]] = {
+    each.__name__: each for each in (UpstreamFailed, Refused, NothingToCompare)
+}
 """What a judge may fail by and lose only its group; anything else ends the run, as it does here."""
 
 

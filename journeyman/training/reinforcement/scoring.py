@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from journeyman.environments.waiting import bounded
-from journeyman.errors import Refused, UpstreamFailed
+from journeyman.errors import NothingToCompare, Refused, UpstreamFailed
 from journeyman.records import Score, Trajectory, TrajectoryGroup
 from journeyman.rewards.reward import Reward, Scores, score_by_part
 
@@ -44,7 +44,8 @@ class Scored(NamedTuple):
 
 async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Scored:
     """Every group's scores, in order. A judge that gives no verdict, or whose cost ceiling is reached, loses the group;
-    scores that cannot be those of the group are InvalidInput."""
+    scores that cannot be those of the group are InvalidInput. A reward that compares loses a group of which one attempt
+    is left; a group that has one from the start is NothingToCompare."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def scored(group: TrajectoryGroup) -> tuple[Mapping[str, Scores], str | None]:
@@ -53,7 +54,9 @@ async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Sco
                 return await bounded(_by_part(reward, group), LONGEST_VERDICT, lambda: UpstreamFailed(
                     f"no scores within {LONGEST_VERDICT:g} s; see what {reward.name} waits for at {group.scenario.id}"
                 )), None  # fmt: skip
-            except (UpstreamFailed, Refused) as error:
+            except (UpstreamFailed, Refused, NothingToCompare) as error:
+                if isinstance(error, NothingToCompare) and len(group.trajectories) == 1:
+                    raise
                 nothing: Scores = [None] * len(group.trajectories)
                 return {reward.name: nothing}, f"{type(error).__name__} of the reward: {str(error).partition(';')[0]}"
 

@@ -2,6 +2,7 @@
 
     python benchmarks/sim_to_real.py                    scripted policies in worlds and in the real systems: minutes
     python benchmarks/sim_to_real.py --only training    a model trained in the world alone, and in the real game: hours
+    python benchmarks/sim_to_real.py --only "bank trained"    the bank's agent, likewise: hours
     python benchmarks/sim_to_real.py --quick            a first look, not kept
 
 Needs the extra `environments` (TextWorldExpress, and Java). Rows of parts that are left out stay as they were measured.
@@ -13,13 +14,15 @@ from typing import Annotated
 
 import typer
 from record import RESULTS, Row, kept_rows, write_results
-from sim_to_real_parts import drawing, scripted, training, transfer
+from sim_to_real_parts import bank_training, drawing, scripted, training, transfer
 
 SEED = 0
+TRAINED = ("training", bank_training.CALLED)
+"""Parts that train a model: they are run when they are named."""
 
 
 def main(
-    only: Annotated[str | None, typer.Option(help=f"One of {', '.join((*scripted.PARTS, 'training'))}.")] = None,
+    only: Annotated[str | None, typer.Option(help=f"One of {', '.join((*scripted.PARTS, *TRAINED))}.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of training, of both arms.")] = 3,
     threads: Annotated[int, typer.Option(help="Of each run.")] = 2,
     homes: Annotated[Path, typer.Option(help="Where runs are kept; what is finished there is not run again.")] = Path(
@@ -31,12 +34,15 @@ def main(
     quick: Annotated[bool, typer.Option(help="Few attempts; results go to sim_to_real.quick.json.")] = False,
 ) -> None:
     """Measure, print and keep."""
-    parts = [*scripted.PARTS, "training"]
+    parts = [*scripted.PARTS, *TRAINED]
     if only is not None and only not in parts:
         raise typer.BadParameter(f"there is no {only}; there are: {', '.join(parts)}")
     for part in scripted.PARTS if only is None else [only]:
-        if part != "training":
+        if part in scripted.PARTS:
             _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
+            continue
+        if part == bank_training.CALLED:
+            _write(part, bank_training.rows((homes / "bank").resolve(), threads), quick)
             continue
         for size, seed in product(training.SIZES, range(seeds)):
             for arm in () if measured_only else training.SUITES:

@@ -79,9 +79,9 @@ def test_a_seed_tells_both_agents_what_they_cost_and_how_far_engine_and_trainer_
     part: Any, tmp_path: Path
 ) -> None:
     bank = part("learning_parts.bank_agent")
-    here = bank._Bank(tmp_path, bank.WHOLE, 1)
+    here = bank.BankHome(tmp_path, bank.WHOLE, 1)
     for stage in ("sft", "grpo 0"):
-        here._stages.once(stage, stage, lambda: None)
+        here.stages.once(stage, stage, lambda: None)
     with closing(open_store(Settings(home=tmp_path))) as store:
         run = Run(kind="rl", config={}, dataset_version="", machine={}, path=str(tmp_path))
         store.put(run, Point(run_id=run.id, step=1, values={"sampler gap": 2e-6}))

@@ -6,21 +6,23 @@ and at the rules; it knows the truth of the case and nothing of the world.
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from fidelity_parts import bank_traces
 
+from journeyman.demos.bank.case import Case
 from journeyman.demos.bank.environment import MAX_CALLS, BankEnvironment, BankSuite
 from journeyman.demos.bank.events import Ran
 from journeyman.demos.bank.players import gold, null, random_calls
 from journeyman.demos.bank.tools import TIMEOUT, TOOLS, Result, run_tool, written
+from journeyman.demos.bank.verifier import VERSION, verify_again
 from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
-from journeyman.records import Message, Scenario, Score, Tool, ToolCall
+from journeyman.records import Message, Outcome, Scenario, Score, Tool, ToolCall, Trajectory
 from journeyman.records.message import tool_result
-from journeyman.worlds.environment import WorldEnvironment
+from journeyman.worlds.environment import WorldEnvironment, WorldSuite
 from journeyman.worlds.making import make_world
 from journeyman.worlds.resolver import Resolver
 from journeyman.worlds.transitions import arguments_of
@@ -75,10 +77,19 @@ class DeskInWorld(BankEnvironment):
         return seen
 
     def score(self) -> tuple[Score, ...]:
-        """The bank's own verdict; none where the world abstained."""
-        if self._tools.abstained is not None:
-            return (Score(name="abstained", value=1.0, reason=self._tools.abstained),)
-        return (*super().score(), Score(name="abstained", value=0.0))
+        """See `verdict`."""
+        return verdict(self.case, self.outcome())
+
+    def outcome(self) -> Outcome:
+        """What the bank keeps of an episode, and why the world abstained, where it did."""
+        kept = super().outcome()
+        return kept.model_copy(update={"state": {**kept.state, "abstained": self._tools.abstained}})
+
+    def _copy(self) -> "DeskInWorld":
+        twin = super()._copy()
+        assert isinstance(twin, DeskInWorld)
+        (twin._tools,) = self._tools.fork(1)
+        return twin
 
     def _note(self, tool: str, arguments: dict[str, Any], told: str) -> None:
         result = _result(told)
@@ -87,12 +98,20 @@ class DeskInWorld(BankEnvironment):
             run_tool(self.bank, tool, arguments)
 
 
+def verdict(case: Case, outcome: Outcome) -> tuple[Score, ...]:
+    """The bank's own scores of an episode in a world; none where the world abstained."""
+    if (reason := outcome.state["abstained"]) is not None:
+        return (Score(name="abstained", value=1.0, reason=reason),)
+    return (*verify_again(case, outcome), Score(name="abstained", value=0.0))
+
+
 def _result(told: str) -> Result:
     return json.loads(told) if told.startswith("{") else {"answer": told}
 
 
-def world_of(scenarios: int, seed: int) -> tuple[World, dict[str, Scenario]]:
-    """The world of captured sessions of five policies, and the scenario of each of its starts.
+def world_of(scenarios: int, seed: int) -> tuple[World, dict[str, Scenario], int]:
+    """The world of captured sessions of five policies, the scenario of each of its starts, and how many calls of tools
+    were captured for it.
 
     Beside those of benchmarks/fidelity.py, an expert that strays most of the time: what a system refuses is learned
     from who asks for it.
@@ -107,7 +126,12 @@ def world_of(scenarios: int, seed: int) -> tuple[World, dict[str, Scenario]]:
         attempts.append(strayed.model_copy(update={"session": f"{_STRAYING}-{at}", "model": _STRAYING}))
     world = make_world("bank", attempts, seed=seed)
     by_session = {each.session: each.scenario for each in attempts if each.scenario is not None}
-    return world, {start.id: by_session[start.id] for start in world.starts}
+    return world, {start.id: by_session[start.id] for start in world.starts}, calls_of(attempts)
+
+
+def calls_of(attempts: Iterable[Trajectory]) -> int:
+    """How many calls of tools there are in attempts."""
+    return sum(len(said.tool_calls or ()) for each in attempts for said in each.messages)
 
 
 def script(policy: str, scenario: Scenario, seed: int) -> Script:
@@ -126,6 +150,41 @@ def script(policy: str, scenario: Scenario, seed: int) -> Script:
         return wander(messages, tools) if strays else gold(messages, tools)
 
     return act
+
+
+class DeskSuite:
+    """The cases that a world was built of, one in four of them held out; `of_start` are their scenarios by start."""
+
+    name = "bank-in-world"
+    version = VERSION
+
+    def __init__(self, world: World, of_start: Mapping[str, Scenario]) -> None:
+        self._drawing = WorldSuite(world, faults="off", training=True)
+        self._world, self._resolver, self._of_start = world, world.built.resolver(), of_start
+        self._starts = {of_start[start.id].id: start for start in world.starts}
+
+    @property
+    def content(self) -> str:
+        """The world's."""
+        return self._world.content
+
+    def scenarios(self, split: str, count: int, seed: int) -> Sequence[Scenario]:
+        """`count` cases, as the world draws its starts; the same one again where there are fewer."""
+        drawn = self._drawing.scenarios(split, count, seed)
+        cases = [self._of_start[each.data["start"]] for each in drawn]
+        return [each.model_copy(update={"environment": self.name}) for each in cases]
+
+    def environment(self, scenario: Scenario) -> DeskInWorld:
+        """A fresh episode of that case."""
+        return DeskInWorld(scenario, self._world, self._starts[scenario.id], self._resolver)
+
+    def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
+        """See `verdict`."""
+        return verdict(Case.model_validate(scenario.data), outcome)
+
+    def gold(self, scenario: Scenario) -> Script:
+        """The scripted expert."""
+        return gold
 
 
 REAL = BankSuite()

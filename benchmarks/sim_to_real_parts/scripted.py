@@ -91,7 +91,7 @@ def _by_traces(game: Game, seed: int) -> list[Row]:
 
 
 def _bank(seed: int, *, quick: bool) -> list[Row]:
-    world, of_start = bank.world_of(20 if quick else 40, seed)
+    world, of_start, _ = bank.world_of(20 if quick else 40, seed)
     resolver = world.built.resolver()
     starts = {of_start[start.id].id: start for start in world.starts}
     scenarios = {each.id: each for each in of_start.values()}

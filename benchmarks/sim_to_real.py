@@ -17,8 +17,9 @@ from record import RESULTS, Row, kept_rows, write_results
 from sim_to_real_parts import bank_training, drawing, scripted, training, transfer
 
 SEED = 0
-TRAINED = ("training", bank_training.CALLED)
-"""Parts that train a model: they are run when they are named."""
+GAME = "training"
+TRAINED = (GAME, bank_training.CALLED)
+"""Parts that train a model, and are run when they are named: in the coin game, and at the bank's desk."""
 
 
 def main(
@@ -38,16 +39,19 @@ def main(
     if only is not None and only not in parts:
         raise typer.BadParameter(f"there is no {only}; there are: {', '.join(parts)}")
     for part in scripted.PARTS if only is None else [only]:
-        if part in scripted.PARTS:
-            _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
-            continue
-        if part == bank_training.CALLED:
+        if part == GAME:
+            _train_in_the_game(seeds, homes.resolve(), threads, measured_only=measured_only, quick=quick)
+        elif part == bank_training.CALLED:
             _write(part, bank_training.rows((homes / "bank").resolve(), threads), quick)
-            continue
-        for size, seed in product(training.SIZES, range(seeds)):
-            for arm in () if measured_only else training.SUITES:
-                training.run(size, arm, seed, homes.resolve(), threads)
-            _write("training", transfer.rows(homes.resolve(), seeds, threads), quick)
+        else:
+            _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
+
+
+def _train_in_the_game(seeds: int, homes: Path, threads: int, *, measured_only: bool, quick: bool) -> None:
+    for size, seed in product(training.SIZES, range(seeds)):
+        for arm in () if measured_only else training.SUITES:
+            training.run(size, arm, seed, homes, threads)
+        _write(GAME, transfer.rows(homes, seeds, threads), quick)
 
 
 def _write(prefix: str, rows: list[Row], quick: bool) -> None:

@@ -10,6 +10,7 @@ import pytest
 from journeyman.demos.bank.players import gold
 from journeyman.records.message import call
 
+pytestmark = pytest.mark.slow
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"
 
 

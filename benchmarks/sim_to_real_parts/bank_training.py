@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
-from learning_parts.bank_agent import REHEARSED, TAUGHT, WHOLE, BankHome
+from learning_parts.bank_agent import QUICK, REHEARSED, TAUGHT, WHOLE, BankHome
 from learning_parts.gains import share_of
 from record import Row, row
 
@@ -27,9 +27,9 @@ _CAPTURED = 40
 _ARMS = {REHEARSED: "in the real bank", IN_WORLD: "in the world alone"}
 
 
-def rows(home: Path, threads: int) -> list[Row]:
+def rows(home: Path, threads: int, *, quick: bool) -> list[Row]:
     """Train what is not trained yet, measure, and tell. One seed: each arm takes the better part of an hour."""
-    bank, seed = BankHome(home, WHOLE, threads), 0
+    bank, seed = BankHome(home, QUICK if quick else WHOLE, threads), 0
     bank.teach()
     bank.rehearse(seed)
     bank.stages.once("world", f"{_CAPTURED} scenarios, seed {seed}", lambda: trained_desk.keep(home, _CAPTURED, seed))

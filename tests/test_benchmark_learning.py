@@ -95,3 +95,16 @@ def test_a_seed_tells_both_agents_what_they_cost_and_how_far_engine_and_trainer_
     (judged,) = [row for row in rows if row["bar"]]
     assert judged["value"] == sampled.differences[0].difference.estimate
     assert len(here.rows([sampled], [sampled])) == 13
+
+
+def test_the_first_of_several_seeds_has_gains_without_an_interval(part: Any) -> None:
+    shares = part("learning_parts.ruler").shares
+    alone = shares("RULER", [0.5], [0.4])
+    assert [row["value"] for row in alone] == [0.5, 0.4, pytest.approx(0.8)]
+    assert all(row["interval"] is None for row in alone)
+    two = shares("RULER", [0.5, 0.5], [0.4, 0.6])
+    assert two[2]["value"] == pytest.approx(1.0)
+    assert two[2]["interval"][0] < 1 < two[2]["interval"][1]
+    gain = part("learning_parts.one_attempt")._gain
+    assert (gain([0.2])["value"], gain([0.2])["interval"], gain([0.2])["holds"]) == (0.2, None, True)
+    assert gain([0.2, 0.3])["interval"] == pytest.approx((0.2, 0.3))

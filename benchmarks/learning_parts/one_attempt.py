@@ -81,8 +81,8 @@ def on_the_price_tool(seeds: int, threads: int, kept: Sequence[Row], *, quick: b
 
 
 def _gain(gains: Sequence[float]) -> Row:
-    over = clustered_mean([[each] for each in gains])
     what = f"{REAL}, ppo: gain over the base, which GRPO leaves as it is, {len(gains)} seeds"
     if len(gains) == 1:
-        return row(what, over.estimate, bar="> 0", holds=over.estimate > 0)
+        return row(what, gains[0], bar="> 0", holds=gains[0] > 0)
+    over = clustered_mean([[each] for each in gains])
     return row(what, over.estimate, interval=(over.low, over.high), bar="> 0, interval clear", holds=over.low > 0)

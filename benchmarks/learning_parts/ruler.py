@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Iterator, Sequence
+from statistics import fmean
 from typing import Any
 
 from record import Row, row
@@ -97,10 +98,9 @@ def shares(what: str, true: Sequence[float], judged: Sequence[float]) -> list[Ro
     """Both gains and their ratio, over seeds."""
     rows = []
     for name, gains in (("the truth", true), ("RULER", judged)):
-        over = clustered_mean([[each] for each in gains])
-        interval = (over.low, over.high) if len(gains) > 1 else None
-        rows.append(row(f"{what}: gain of the true reward, paid by {name}, {len(gains)} seeds", over.estimate,
-                        interval=interval))  # fmt: skip
+        over = clustered_mean([[each] for each in gains]) if len(gains) > 1 else None
+        rows.append(row(f"{what}: gain of the true reward, paid by {name}, {len(gains)} seeds", fmean(gains),
+                        interval=over and (over.low, over.high)))  # fmt: skip
     found = share_of(judged, true)
     interval = (found.low, found.high) if len(true) > 1 else None
     rows.append(row(f"{what}: share of the gain, {len(true)} seeds", found.estimate, interval=interval,

@@ -8,7 +8,7 @@ Tasks are learned from their reward, over 5 seeds; `sums` and `coin` need the ex
 each also in miniature (a tiny model, 8 seeds, half a CPU-minute each): `ruler` pays by RULER over a judge that sees the
 truth through noise; `ppo` has one attempt at each scenario, where nothing can be compared.
 
-`bank` teaches the bank's agent with few captured conversations, goes on with GRPO in the bank, and measures both on the
+`bank` teaches the bank's agent with captured conversations, goes on with GRPO in the bank, and measures both on the
 same held-out scenarios. All seeds share one home and one SFT; with --keep FOLDER it goes on with what is there.
 
 In the other parts each seed is one `journeyman train rl` in a home and a process of its own. Held-out scenarios are

@@ -4,9 +4,9 @@ python benchmarks/learning.py                      everything: hours
 python benchmarks/learning.py --only price         one part; the rows of the others stay as they were measured
 python benchmarks/learning.py --seeds 1 --quick    a first look: 2 steps; not kept
 
-Tasks are learned from their reward, over 5 seeds; `sums` and `coin` need the extra `environments`. The other parts,
-each also in miniature (a tiny model, 8 seeds, half a CPU-minute each): `ruler` pays by RULER over a judge that sees the
-truth through noise; `ppo` has one attempt at each scenario, where nothing can be compared.
+Tasks are learned from their reward, over 5 seeds; `sums`, `divisors` and `coin` need the extra `environments`. The
+other parts, each also in miniature (a tiny model, 8 seeds, half a CPU-minute each): `ruler` pays by RULER over a judge
+that sees the truth through noise; `ppo` has one attempt at each scenario, where nothing can be compared.
 
 `bank` teaches the bank's agent with captured conversations, goes on with GRPO in the bank, and measures both on the
 same held-out scenarios. All seeds share one home and one SFT; with --keep FOLDER it goes on with what is there.

@@ -15,14 +15,13 @@ from typing import Annotated
 import typer
 from record import RESULTS, Row, kept_rows, write_results
 from sim_to_real_parts import bank_training, drawing, scripted, training, transfer
+from sim_to_real_parts.options import BANK, GAME, TRAINED, refuse_unused
 
 SEED = 0
-GAME = "training"
-TRAINED = (GAME, bank_training.CALLED)
-"""Parts that train a model, and are run when they are named: in the coin game, and at the bank's desk."""
 
 
 def main(
+    context: typer.Context,
     only: Annotated[str | None, typer.Option(help=f"One of {', '.join((*scripted.PARTS, *TRAINED))}.")] = None,
     seeds: Annotated[int, typer.Option(help="Runs of training, of both arms.")] = 3,
     threads: Annotated[int, typer.Option(help="Of each run.")] = 2,
@@ -38,10 +37,11 @@ def main(
     parts = [*scripted.PARTS, *TRAINED]
     if only is not None and only not in parts:
         raise typer.BadParameter(f"there is no {only}; there are: {', '.join(parts)}")
+    refuse_unused(context, only)
     for part in scripted.PARTS if only is None else [only]:
         if part == GAME:
             _train_in_the_game(seeds, homes.resolve(), threads, measured_only=measured_only, quick=quick)
-        elif part == bank_training.CALLED:
+        elif part == BANK:
             _write(part, bank_training.rows((homes / "bank").resolve(), threads, quick=quick), quick)
         else:
             _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import typer
+from typer.testing import CliRunner
 
 from journeyman.demos.bank.players import gold
 from journeyman.records.message import call
@@ -68,3 +70,30 @@ def test_where_the_world_does_not_know_there_is_no_verdict(desk: Any) -> None:
     assert asyncio.run(ask())
     assert [score.name for score in environment.score()] == ["abstained"]
     assert desk.verify(scenario, environment.outcome()) == environment.score()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "refused"),
+    [
+        (("--only", "bank trained", "--seeds", "2"), '--seeds is for --only "training" alone'),
+        (("--only", "bank trained", "--measured-only"), "--measured-only is for"),
+        (("--threads", "1"), '--threads is for --only "training" and --only "bank trained" alone'),
+        (("--only", "bank trained", "--threads", "1"), None),
+        (("--only", "training", "--seeds", "1", "--measured-only"), None),
+    ],
+)
+def test_an_option_that_a_part_would_take_no_notice_of_is_refused(
+    parts: Any, arguments: tuple[str, ...], refused: str | None
+) -> None:
+    command = typer.Typer()
+    options = parts("sim_to_real_parts.options")
+
+    @command.command()
+    def run(
+        context: typer.Context, only: str = "", seeds: int = 3, threads: int = 2, measured_only: bool = False
+    ) -> None:
+        options.refuse_unused(context, only)
+
+    ended = CliRunner().invoke(command, list(arguments), env={"COLUMNS": "200"})
+    assert ended.exit_code == (2 if refused else 0)
+    assert (refused or "") in ended.output

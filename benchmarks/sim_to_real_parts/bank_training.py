@@ -19,9 +19,9 @@ from journeyman.statistics.intervals import clustered_mean, paired_mean
 from journeyman.store.sql import open_store
 from sim_to_real_parts import trained_desk
 from sim_to_real_parts.bank import calls_of
+from sim_to_real_parts.options import BANK
 from sim_to_real_parts.transfer import SAVING, SHARE
 
-CALLED = "bank trained"
 IN_WORLD, SUITE = "bank-world", "sim_to_real_parts.trained_desk:suite"
 _CAPTURED = 40
 _ARMS = {REHEARSED: "in the real bank", IN_WORLD: "in the world alone"}
@@ -37,18 +37,18 @@ def rows(home: Path, threads: int, *, quick: bool) -> list[Row]:
     before, real = bank.measure(seed, 1.0).models
     (world,) = bank.measure(seed, 1.0, [f"{IN_WORLD}-{seed}"]).models
     captured = trained_desk.captured_calls(home)
-    found = [row(f"{CALLED}: real success before, {TAUGHT}", before.success.estimate, interval=_ends(before))]
+    found = [row(f"{BANK}: real success before, {TAUGHT}", before.success.estimate, interval=_ends(before))]
     for arm, report in ((REHEARSED, real), (IN_WORLD, world)):
-        found.append(row(f"{CALLED} {_ARMS[arm]}: real success", report.success.estimate, interval=_ends(report)))
+        found.append(row(f"{BANK} {_ARMS[arm]}: real success", report.success.estimate, interval=_ends(report)))
         found += _of_steps(home, arm, seed)
     spent = calls_of(_attempts(home, REHEARSED, seed))
     saved = spent / captured
     return [
         *found,
         *_compared(_rates(before), _rates(real), _rates(world)),
-        row(f"{CALLED}: real calls captured for the world", captured, "calls"),
-        row(f"{CALLED}: real calls of training in the real bank", spent, "calls"),
-        row(f"{CALLED}: real calls saved, to the end of the real arm", saved, "times fewer",
+        row(f"{BANK}: real calls captured for the world", captured, "calls"),
+        row(f"{BANK}: real calls of training in the real bank", spent, "calls"),
+        row(f"{BANK}: real calls saved, to the end of the real arm", saved, "times fewer",
             bar=f"≥ {SAVING:.0f}", holds=saved >= SAVING),
     ]  # fmt: skip
 
@@ -60,14 +60,14 @@ def _compared(before: Sequence[float], real: Sequence[float], world: Sequence[fl
     found = []
     for arm, gained in gains.items():
         sure = clustered_mean([[each] for each in gained])
-        found.append(row(f"{CALLED} {_ARMS[arm]}: real gain", sure.estimate, f"{len(gained)} scenarios",
+        found.append(row(f"{BANK} {_ARMS[arm]}: real gain", sure.estimate, f"{len(gained)} scenarios",
                          interval=(sure.low, sure.high)))  # fmt: skip
     apart = paired_mean(gains[IN_WORLD], gains[REHEARSED])
-    found.append(row(f"{CALLED}: the world's arm above the real one", apart.estimate, interval=(apart.low, apart.high)))
+    found.append(row(f"{BANK}: the world's arm above the real one", apart.estimate, interval=(apart.low, apart.high)))
     if sum(gains[REHEARSED]) <= 0:
-        return [*found, row(f"{CALLED}: share of the real gain", "none: training in the real bank gained nothing")]
+        return [*found, row(f"{BANK}: share of the real gain", "none: training in the real bank gained nothing")]
     share = share_of(gains[IN_WORLD], gains[REHEARSED])
-    return [*found, row(f"{CALLED}: share of the real gain", share.estimate, interval=(share.low, share.high),
+    return [*found, row(f"{BANK}: share of the real gain", share.estimate, interval=(share.low, share.high),
                         bar=f"≥ {SHARE}", holds=share.estimate >= SHARE)]  # fmt: skip
 
 
@@ -76,7 +76,7 @@ def _of_steps(home: Path, arm: str, seed: int) -> list[Row]:
     with closing(open_store(Settings(home=home))) as store:
         run = _run(store.find(Run), arm, seed)
         points = [each for each in store.find(Point, limit=100_000) if each.run_id == run.id]
-    what = f"{CALLED} {_ARMS[arm]}"
+    what = f"{BANK} {_ARMS[arm]}"
     found = [
         row(f"{what}: reward there in step {each.step}", each.values["reward"])
         for each in sorted(points, key=lambda each: each.step)

@@ -10,11 +10,11 @@ from journeyman.statistics.intervals import clustered_mean, paired_mean
 from journeyman.worlds.baselines import Predictor
 from journeyman.worlds.card import LEAD, Measure
 from journeyman.worlds.expressions import same
-from journeyman.worlds.faults import ToolFaults
+from journeyman.worlds.faults import ToolFaults, is_transient
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.measures import Judged, auroc, judge, total_variation
 from journeyman.worlds.schemas import ToolShape
-from journeyman.worlds.state import State, leaf_changes, table_of
+from journeyman.worlds.state import State, difference, leaf_changes, table_of
 from journeyman.worlds.transitions import Transition
 
 _COVERED = 0.8
@@ -36,7 +36,8 @@ _SHARES: dict[str, tuple[Callable[[Judged], bool], Callable[[Judged], bool], str
 class Replayed:
     """One call of a session that was played in the world from its start: nothing was put right in between.
 
-    `delayed` is how many calls ago a cell that this call reads was last changed; None when none was.
+    `delayed` is how many calls ago a cell that this call reads was last changed; None when none was, and where the
+    answer had to be drawn, because nothing before had told what it reads.
     """
 
     session: str
@@ -127,7 +128,9 @@ def play(
 ) -> list[Replayed]:
     """Play whole sessions in the world, each from its own start, with the world's own state ever after.
 
-    A session ends where the world abstains; the calls that were left are not in the result.
+    A session ends where the world abstains; the calls that were left are not in the result. Where the world draws what
+    nobody could know, the session goes on with what the real system said: that another value was drawn is one wrong
+    answer, and no fault of what is read and computed from it later.
     """
     found: list[Replayed] = []
     for session in _sessions(calls):
@@ -141,8 +144,12 @@ def play(
             before = state.fork()
             again = predictor.answer(call.tool, call.arguments, before)
             reads = footprints.get(call.tool, Footprint()).reads
-            since = [place - changed[table] for table in reads if table in changed]
-            state.commit(answer.changes, "written", call.name)
+            is_drawn = answer.source == "drawn"
+            since = [place - changed[table] for table in reads if table in changed and not is_drawn]
+            if is_drawn:
+                state.observe(difference(call.before or {}, call.after or {}))
+            else:
+                state.commit(answer.changes, "written", call.name)
             right = same(answer.observation, call.observation)
             repeats = same(again.observation, answer.observation) and again.changes == answer.changes
             found.append(_replayed(call, True, right, repeats, max(since, default=None), answer.error))
@@ -157,10 +164,12 @@ def of_play(
 ) -> list[Measure]:
     """F5, F6 and F11 of played sessions, and the share of calls right in them.
 
-    Sessions are played without faults; `faults` are counted into the mix of errors at the rates at which they strike.
+    Sessions are played without faults; `faults` are counted into the mix of errors at the rates at which they strike. A
+    call that met one says nothing about what it would have read, and is not in F5.
     """
     answered = [each for each in found if each.answered]
-    delayed = [(each.session, each.right) for each in answered if each.delayed is not None]
+    told = [each for each in answered if each.true_error is None or not is_transient(each.true_error)]
+    delayed = [(each.session, each.right) for each in told if each.delayed is not None]
     measures = [
         share_of("F3 in play", split, by, [(each.session, each.right) for each in found]),
         share_of("F5", split, by, delayed, "calls that read what an earlier call changed"),

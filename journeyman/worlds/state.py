@@ -8,6 +8,7 @@ import copy
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -75,6 +76,16 @@ class State:
         value = choices[drawn(self.seed, "cell", *path) % len(choices)]
         self.commit(_setting(self.document, path, value), "drawn", "pin")
         return value
+
+    def observe(self, changes: Sequence[Change]) -> None:
+        """Take over what the real system told; of a place that this state does not have, nothing goes or joins."""
+        for change in changes:
+            if change.op == "set":
+                for path, value in _records(change.path, change.value):
+                    self.commit(_setting(self.document, path, value), "observed", "trace")
+            else:
+                with suppress(InvalidInput):
+                    self.commit((change,), "observed", "trace")
 
     def fork(self) -> "State":
         """An independent copy as it stands now."""
@@ -221,6 +232,15 @@ def _setting(document: Any, path: Path, value: Any) -> tuple[Change, ...]:
                 value = {part: value}
             return (Change("set", path[:depth], value),)
     return (Change("set", path, value),)
+
+
+def _records(path: Path, value: Any) -> Iterator[tuple[Path, Any]]:
+    """What a value sets, key by key, so that what stands beside it stays; a list is one."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _records((*path, key), inner)
+    else:
+        yield path, value
 
 
 def _misfit(change: Change) -> InvalidInput:

@@ -37,6 +37,21 @@ def test_a_patch_that_does_not_fit_changes_nothing():
     assert state.events == []
 
 
+def test_what_the_real_system_told_joins_what_is_there_and_fits_where_it_can():
+    state = State({"told": {"a": {"x": 1}}})
+    state.observe(
+        [
+            Change("set", ("told",), {"b": [1, 2], "a": {"y": 2}}),
+            Change("append", ("told", "b"), 3),
+            Change("append", ("nowhere",), 3),
+            Change("delete", ("told", "a", "x")),
+            Change("delete", ("told", "gone")),
+        ]
+    )
+    assert state.document == {"told": {"a": {"y": 2}, "b": [1, 2, 3]}}
+    assert {each.source for each in state.events} == {"observed"}
+
+
 def test_forks_share_nothing():
     state = State({"a": {"list": [1], "map": {"x": {"deep": 1}}}})
     forks = [state.fork() for _ in range(64)]

@@ -1,6 +1,7 @@
 """A world of a shop from its traces alone: what it finds, what it admits, how true it is beside the baselines."""
 
 import json
+from dataclasses import replace
 from functools import cache
 
 import pytest
@@ -10,9 +11,11 @@ from journeyman.worlds.baselines import baselines
 from journeyman.worlds.build import Built, build
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.fidelity import judged, of_play, play, shares
+from journeyman.worlds.footprints import Footprint
+from journeyman.worlds.resolver import Answer
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import shapes
-from journeyman.worlds.state import State
+from journeyman.worlds.state import MISSING, Change, State, read
 from journeyman.worlds.transitions import Transition
 from tests.worlds import shop
 
@@ -49,6 +52,41 @@ def test_a_session_played_in_the_world_remembers_what_earlier_calls_changed():
     assert measures["F5"].estimate >= 0.95
     assert measures["F6"] is not None
     assert measures["F6"].estimate == 1.0
+
+
+class Counting:
+    """Draws 70 where nothing was told, adds 1 to what it knows, and says it."""
+
+    def answer(self, tool, arguments, state):
+        known = read(state.document, ("told", "count"))
+        if tool == "read":
+            said = 70 if known is MISSING else known
+            return Answer(
+                said, "drawn" if known is MISSING else "twin", 0.5, (Change("set", ("told",), {"count": said}),)
+            )
+        return Answer("done", "twin", 1.0, (Change("set", ("told", "count"), known + 1),))
+
+
+def test_what_had_to_be_drawn_is_no_fault_of_what_is_read_later_and_neither_is_a_timeout():
+    def called(order, tool, said, before, after, error=None):
+        return Transition(tool, {}, said, "s", order, error=error, before=before, after=after)
+
+    none, four, five = {}, {"told": {"count": 4}}, {"told": {"count": 5}}
+    calls = [
+        called(0, "read", 4, none, four),
+        called(1, "add", "done", four, five),
+        called(2, "read", 5, five, five),
+        called(3, "read", {"error": "timeout, try again"}, five, five, "timeout, try again"),
+        called(4, "read", 6, five, five),
+    ]
+    reads = {"read": Footprint(reads=(("told", "count"),))}
+    found = play(Counting(), calls, reads)
+    assert [each.right for each in found] == [False, True, True, False, False]
+    assert [each.delayed for each in found] == [None, None, 1, 2, 3]
+    others = [replace(each, session="another") for each in found]
+    measures = {each.measure: each for each in of_play([*found, *others], "S1", "world")}
+    assert (measures["F5"].calls, measures["F5"].value.estimate) == (4, 0.5)
+    assert measures["F3 in play"].value.estimate == 0.4
 
 
 def test_a_rule_is_data_and_survives_its_file():

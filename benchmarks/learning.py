@@ -4,7 +4,7 @@ python benchmarks/learning.py                      everything: hours
 python benchmarks/learning.py --only price         one part; the rows of the others stay as they were measured
 python benchmarks/learning.py --seeds 1 --quick    a first look: 2 steps; not kept
 
-Tasks are learned from their reward, over 5 seeds; `sums`, `divisors` and `coin` need the extra `environments`. The
+Tasks are learned from their reward, over 5 seeds; `sums`, `needles` and `coin` need the extra `environments`. The
 other parts, each also in miniature (a tiny model, 8 seeds, half a CPU-minute each): `ruler` pays by RULER over a judge
 that sees the truth through noise; `ppo` has one attempt at each scenario, where nothing can be compared.
 

@@ -43,10 +43,10 @@ TASKS = {
          "--evaluate-every", "0"),
         before=_SIGNAL, gain=_CLEAR,
     ),
-    "divisors": LearningTask(
-        "greatest common divisors of reasoning-gym", "learning_parts.divisors:suite",
-        ("--learning-rate", "5e-4", "--steps", "12", "--scenarios", "16", "--attempts", "8", "--new-tokens", "4",
-         "--evaluate-every", "0", "--evaluate-scenarios", "36"),
+    "needles": LearningTask(
+        "needles of reasoning-gym", "learning_parts.needles:suite",
+        ("--learning-rate", "5e-4", "--steps", "12", "--scenarios", "16", "--attempts", "8", "--new-tokens", "12",
+         "--evaluate-every", "0"),
         before=_SIGNAL, gain=_CLEAR,
     ),
     "coin": LearningTask(

@@ -6,6 +6,7 @@ from typing import Any
 
 from journeyman.worlds.explain import Index, generalised
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, holds
+from journeyman.worlds.limits import full
 from journeyman.worlds.state import leaves
 
 _MOST_CONDITIONS = 260
@@ -44,7 +45,8 @@ class Decision:
         self._asked: list[Expression] = []
         if len(set(outcomes)) > 1:
             samples = _samples(scenes, outcomes)
-            self._asked = _telling(conditions(scenes, samples, vocabularies), samples)
+            refused = [outcome in self._refusals for outcome in outcomes]
+            self._asked = _telling(conditions(scenes, samples, vocabularies, refused), samples)
         self._near = [_is_near(condition, roots) for condition in self._asked]
         self._table = [[holds(condition, scene) for condition in self._asked] for scene in scenes]
 
@@ -125,9 +127,15 @@ def _mixed(counts: Counter[int], total: int) -> float:
 
 
 def conditions(
-    scenes: Sequence[Scene], samples: Sequence[Scene], vocabularies: Mapping[str, Sequence[Any]]
+    scenes: Sequence[Scene],
+    samples: Sequence[Scene],
+    vocabularies: Mapping[str, Sequence[Any]],
+    refused: Sequence[bool] = (),
 ) -> Iterator[Expression]:
-    """Conditions that may tell outcomes apart, simple ones first; `samples` are scenes of every outcome."""
+    """Conditions that may tell outcomes apart, simple ones first.
+
+    `samples` are scenes of every outcome; `refused` says of each of `scenes` whether the tool refused there.
+    """
     names = list(dict.fromkeys(name for scene in scenes for name in scene.arguments))
     paths = _paths(samples)
     yield from _of_arguments(scenes, names)
@@ -148,6 +156,8 @@ def conditions(
             yield from (["less", cell, ["const", value]] for value in numbers[:_FEW_VALUES])
             yield ["less", cell, ["const", 0]]
         yield from (["same", ["arg", name], cell] for name in names)
+        if numbers:
+            yield from full(cell, names, scenes, refused)
 
 
 def _samples(scenes: Sequence[Scene], outcomes: Sequence[int]) -> list[Scene]:

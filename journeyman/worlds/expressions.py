@@ -20,6 +20,7 @@ FIELD is E) or `last`. Conditions, for guards:
     same A B        they are equal                     given NAME      the argument was given
     contains A T    the text A has T in it             not C           C does not hold
     known E         the text E is a key or a value somewhere in the state
+    known E KEY     it is one somewhere below a key KEY
     among E VALUES  E is one of these values
 """
 
@@ -123,6 +124,8 @@ def _holds(condition: Expression, scene: Scene) -> bool:
             return isinstance(found, str) and text in found
         case ["known", expression]:
             return occurs(scene.before, evaluate(expression, scene))
+        case ["known", expression, key]:
+            return occurs_below(scene.before, key, evaluate(expression, scene))
         case ["less", one, other]:
             return bool(_number(evaluate(one, scene)) < _number(evaluate(other, scene)))
     return _is_in(condition, scene)
@@ -179,6 +182,16 @@ def occurs(document: Any, name: Any) -> bool:
     if isinstance(document, list):
         return any(occurs(inner, name) for inner in document)
     return isinstance(name, str) and bool(document == name)
+
+
+def occurs_below(document: Any, key: str, name: Any) -> bool:
+    """Whether a text is a key or a value somewhere below a key."""
+    if isinstance(document, Mapping):
+        return any(
+            (found == key and occurs(inner, name)) or occurs_below(inner, key, name)
+            for found, inner in document.items()
+        )
+    return isinstance(document, list) and any(occurs_below(inner, key, name) for inner in document)
 
 
 def same(one: Any, other: Any) -> bool:

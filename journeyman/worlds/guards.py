@@ -6,6 +6,7 @@ from typing import Any
 
 from journeyman.worlds.explain import Index, generalised
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, holds
+from journeyman.worlds.kinds import of_kinds
 from journeyman.worlds.limits import full
 from journeyman.worlds.state import leaves
 
@@ -138,6 +139,7 @@ def conditions(
     """
     names = list(dict.fromkeys(name for scene in scenes for name in scene.arguments))
     paths = _paths(samples)
+    yield from of_kinds(samples, names)
     yield from _of_arguments(scenes, names)
     yield from (["among", ["arg", name], list(values)] for name, values in vocabularies.items())
     for path in paths:

@@ -7,7 +7,7 @@ from typing import Any
 from journeyman.worlds.explain import Index, generalised
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, holds
 from journeyman.worlds.kinds import of_kinds
-from journeyman.worlds.limits import full
+from journeyman.worlds.limits import of_limits
 from journeyman.worlds.state import leaves
 
 _MOST_CONDITIONS = 260
@@ -159,7 +159,7 @@ def conditions(
             yield ["less", cell, ["const", 0]]
         yield from (["same", ["arg", name], cell] for name in names)
         if numbers:
-            yield from full(cell, names, scenes, refused)
+            yield from of_limits(cell, names, scenes, refused)
 
 
 def _samples(scenes: Sequence[Scene], outcomes: Sequence[int]) -> list[Scene]:

@@ -7,7 +7,7 @@ from itertools import pairwise
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate
 
 
-def full(
+def of_limits(
     cell: Expression, names: Sequence[str], scenes: Sequence[Scene], refused: Sequence[bool]
 ) -> Iterator[Expression]:
     """For each argument: that the cell and it come to more than a limit, where that tells refusals apart."""

@@ -32,6 +32,7 @@ from sim_to_real_parts.consistency import play
 CHANGES = ("freeze_card", "dispute_transaction", "transfer", "hand_over")
 STRAYS = {"noisy-10": 0.1, "noisy": 0.25, "weak": 0.6}
 _STRAYING = "weak"
+_MET_BY = ("gold", "noisy", "gold", "weak", "noisy", "gold", "weak", "random")
 POLICIES = ("gold", *STRAYS, "random", "null")
 
 
@@ -124,6 +125,23 @@ def world_of(scenarios: int, seed: int) -> tuple[World, dict[str, Scenario], int
     for at, scenario in enumerate(REAL.scenarios("train", scenarios, seed + 1)):
         strayed = play(REAL.environment(scenario), scenario, script(_STRAYING, scenario, seed + 1))
         attempts.append(strayed.model_copy(update={"session": f"{_STRAYING}-{at}", "model": _STRAYING}))
+    return _made(attempts, seed)
+
+
+def world_of_many(scenarios: int, seed: int) -> tuple[World, dict[str, Scenario], int]:
+    """The same of scenarios that were met once each, by one policy or another: as many starts as calls can buy.
+
+    Whoever trains in a world of few starts learns those by heart.
+    """
+    attempts = []
+    for at, scenario in enumerate(REAL.scenarios("train", scenarios, seed + 1)):
+        policy = _MET_BY[at % len(_MET_BY)]
+        played = play(REAL.environment(scenario), scenario, script(policy, scenario, seed + 1))
+        attempts.append(played.model_copy(update={"session": f"{policy}-{at}", "model": policy}))
+    return _made(attempts, seed)
+
+
+def _made(attempts: Sequence[Trajectory], seed: int) -> tuple[World, dict[str, Scenario], int]:
     world = make_world("bank", attempts, seed=seed)
     by_session = {each.session: each.scenario for each in attempts if each.scenario is not None}
     return world, {start.id: by_session[start.id] for start in world.starts}, calls_of(attempts)

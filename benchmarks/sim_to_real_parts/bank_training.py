@@ -23,7 +23,7 @@ from sim_to_real_parts.options import BANK
 from sim_to_real_parts.transfer import SAVING, SHARE
 
 IN_WORLD, SUITE = "bank-world", "sim_to_real_parts.trained_desk:suite"
-_CAPTURED = 40
+_CAPTURED = 220
 _ARMS = {REHEARSED: "in the real bank", IN_WORLD: "in the world alone"}
 
 

@@ -7,14 +7,14 @@ from typing import Any
 from journeyman.config import default_home
 from journeyman.records import Scenario
 from journeyman.worlds.world import load_world
-from sim_to_real_parts.bank import DeskSuite, world_of
+from sim_to_real_parts.bank import DeskSuite, world_of_many
 
 NAME, _CASES = "bank", "cases.json"
 
 
 def keep(home: Path, scenarios: int, seed: int) -> None:
     """Build a world of so many captured scenarios, and write it, the case of each of its starts, and what it cost."""
-    folder, (world, of_start, calls) = home / "worlds", world_of(scenarios, seed)
+    folder, (world, of_start, calls) = home / "worlds", world_of_many(scenarios, seed)
     world.save(folder)
     cases = {start: case.model_dump(mode="json") for start, case in of_start.items()}
     (folder / NAME / _CASES).write_text(json.dumps({"calls": calls, "of_start": cases}), encoding="utf-8")

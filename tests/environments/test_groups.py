@@ -128,10 +128,11 @@ async def test_every_call_has_a_seed_of_its_own_and_the_same_one_again() -> None
 
 
 async def test_the_same_call_samples_the_same_tokens_again(tiny: Path, tmp_path: Path) -> None:
-    """On the real local engine, whatever is in the batch beside an attempt."""
+    """On the real local engine, whatever is in the batch beside an attempt: in float32, which alone promises it."""
     suite = Talks("the balance of", "please transfer")
     sampling = Sampling(temperature=1.0, max_tokens=12)
-    async with SupervisedEngine(EngineProcess.local(tiny, "m", tmp_path)) as running, HeldEngine(running) as engine:
+    process = EngineProcess.local(tiny, "m", tmp_path, precision="float32")
+    async with SupervisedEngine(process) as running, HeldEngine(running) as engine:
         wide = await play(suite, engine, 2, 4, sampling=sampling, concurrency=8)
         alone = await play(suite, engine, 2, 4, sampling=sampling, concurrency=1)
         others = await play(suite, engine, 2, 4, sampling=sampling, seed=9)

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from journeyman.engines.local.network.precision import choose_dtype
 from journeyman.errors import InvalidInput, ModelFileBroken
 from journeyman.records import Scenario, Trajectory, TrajectoryGroup
 from journeyman.rendering.chat import read_template
@@ -34,7 +35,9 @@ def test_pairs_make_a_model_that_knows_the_better_reply(tiny, tmp_path):
     assert model.card.accuracy == 1.0
     assert model.card.rows == 4
     both = [model.reward(messages) for row in held_out for messages in (row.messages, row.rejected)]
-    assert sum(both) / len(both) == pytest.approx(0, abs=1e-5), "centred"
+    # It was centred in float32, and is used in what the processor computes natively.
+    rounding = 1e-5 if choose_dtype("auto") is torch.float32 else 1e-3
+    assert sum(both) / len(both) == pytest.approx(0, abs=rounding), "centred"
     asked = held_out[0].messages[:-1]
     assert model.probability((*asked, GOOD), (*asked, BAD)) > 0.7
     assert model.probability((*asked, BAD), (*asked, GOOD)) < 0.3

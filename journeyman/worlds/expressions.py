@@ -33,6 +33,8 @@ from typing import Any
 from journeyman.worlds.state import MISSING, Path, read
 
 Expression = list[Any]
+_MOST = 1e300
+"""What is larger is no number to compute with: agents say whole numbers that no float can hold."""
 
 
 class Unknown(Exception):
@@ -246,7 +248,7 @@ def _sum(one: Any, other: Any, factor: float) -> Any:
 
 
 def _number(value: Any) -> Any:
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if isinstance(value, bool) or not isinstance(value, int | float) or abs(value) > _MOST:
         raise Unknown("a number")
     return value
 

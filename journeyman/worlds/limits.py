@@ -6,6 +6,9 @@ from itertools import pairwise
 
 from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate
 
+_MOST = 1e15
+"""Sums beyond it, and what is no number at all, are no amounts of anything."""
+
 
 def of_limits(
     cell: Expression, names: Sequence[str], scenes: Sequence[Scene], refused: Sequence[bool]
@@ -57,7 +60,8 @@ def _number(expression: Expression, scene: Scene) -> float | None:
         value = evaluate(expression, scene)
     except Unknown:
         return None
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else None
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return value if is_number and -_MOST < value < _MOST else None
 
 
 def _mixed(refused: int, total: int) -> float:

@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from journeyman.worlds.build import build
-from journeyman.worlds.limits import limit_of, roundest
+from journeyman.worlds.expressions import Scene
+from journeyman.worlds.limits import limit_of, of_limits, roundest
 from journeyman.worlds.state import State
 from journeyman.worlds.transitions import Transition
 
@@ -36,6 +37,13 @@ def test_a_limit_tells_refusals_above_it_from_what_is_done_below_it() -> None:
     assert limit_of([]) is None
 
 
+@pytest.mark.parametrize("amount", [float("inf"), float("nan"), 10**400, True, "much"])
+def test_what_is_no_amount_says_nothing_of_a_limit(amount: object) -> None:
+    scenes = [Scene({"amount": each}, {"level": 10.0}) for each in (5.0, 30.0, 60.0, amount)]
+    found = list(of_limits(["cell", ["level"]], ["amount", "other"], scenes, [False, False, True, True]))
+    assert found == [["less", ["const", 40], ["sum", ["cell", ["level"]], ["arg", "amount"], 1]]]
+
+
 def session(seed: int) -> list[Transition]:
     rng = random.Random(seed)
     level, found = float(rng.randrange(5, 40)), []
@@ -61,3 +69,10 @@ def test_a_tank_that_is_too_full_refuses_what_was_never_poured_into_it() -> None
         state = State({"car": {"fuel": level, "doors": "shut"}})
         answer = world.resolver().answer("fill", {"amount": amount}, state)
         assert (answer.source, answer.error is not None) == ("twin", is_refused)
+
+
+def test_a_number_that_nothing_can_hold_ends_no_episode() -> None:
+    world = build([call for seed in range(30) for call in session(seed)])
+    for amount in (10**400, -(10**400), float("inf")):
+        answer = world.resolver().answer("fill", {"amount": amount}, State({"car": {"fuel": 1.0, "doors": "shut"}}))
+        assert not answer.changes

@@ -28,7 +28,7 @@ def parts() -> Any:
 def desk(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A world of captured conversations that may be trained in, written and read again."""
     home, kept = tmp_path_factory.mktemp("desk"), parts("sim_to_real_parts.trained_desk")
-    kept.keep(home, 40, 0)
+    kept.keep(home, 220, 0)
     assert kept.captured_calls(home) > 200
     return kept.kept(home)
 

@@ -33,6 +33,7 @@ CHANGES = ("freeze_card", "dispute_transaction", "transfer", "hand_over")
 STRAYS = {"noisy-10": 0.1, "noisy": 0.25, "weak": 0.6}
 _STRAYING = "weak"
 _MET_BY = ("gold", "noisy", "gold", "weak", "noisy", "gold", "weak", "random")
+"""Who meets the scenarios of `world_of_many`, in turn."""
 POLICIES = ("gold", *STRAYS, "random", "null")
 
 

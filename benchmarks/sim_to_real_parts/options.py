@@ -14,7 +14,7 @@ def refuse_unused(context: typer.Context, only: str | None) -> None:
     """BadParameter for options of training that were given where the part, or scripted parts, do not use them."""
     taken = TRAINED.get(only or "", set())
     for name in sorted(set().union(*TRAINED.values()) - taken):
-        source = context.get_parameter_source(name)
+        source = context.get_parameter_source(name)  # by name: some versions of typer have an enumeration of their own
         if source is not None and source.name == "COMMANDLINE":
             users = " and ".join(f'--only "{part}"' for part, takes in TRAINED.items() if name in takes)
             raise typer.BadParameter(f"--{name.replace('_', '-')} is for {users} alone; leave it out")

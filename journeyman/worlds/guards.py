@@ -131,7 +131,7 @@ def conditions(
     scenes: Sequence[Scene],
     samples: Sequence[Scene],
     vocabularies: Mapping[str, Sequence[Any]],
-    refused: Sequence[bool] = (),
+    refused: Sequence[bool],
 ) -> Iterator[Expression]:
     """Conditions that may tell outcomes apart, simple ones first.
 

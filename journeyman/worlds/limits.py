@@ -18,7 +18,7 @@ def of_limits(
         total: Expression = ["sum", cell, ["arg", name], 1]
         found = [
             (value, is_refused)
-            for scene, is_refused in zip(scenes, refused, strict=False)
+            for scene, is_refused in zip(scenes, refused, strict=True)
             if (value := _number(total, scene)) is not None
         ]
         limit = limit_of(found)

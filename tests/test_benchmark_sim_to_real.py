@@ -2,6 +2,7 @@
 
 import asyncio
 import importlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from journeyman.demos.bank.environment import BankEnvironment
 from journeyman.demos.bank.players import gold
 from journeyman.records.message import call
 
@@ -65,11 +67,26 @@ def test_where_the_world_does_not_know_there_is_no_verdict(desk: Any) -> None:
 
     async def ask() -> bool:
         await environment.start()
-        return (await environment.step(call("c1", "open_safe", code="1"))).done
+        return (await environment.step(call("c1", "find_customer", name="Nobody Everheardof"))).done
 
     assert asyncio.run(ask())
     assert [score.name for score in environment.score()] == ["abstained"]
     assert desk.verify(scenario, environment.outcome()) == environment.score()
+
+
+def test_a_call_that_breaks_a_schema_is_refused_as_in_the_bank_and_kept_as_little(desk: Any) -> None:
+    (scenario,) = desk.scenarios("train", 1, 0)
+    broken = ("transfer", {"from_account": "A1", "to_account": "A2"}), ("open_safe", {"code": "1"})
+
+    async def ask(environment: Any) -> list[dict[str, Any]]:
+        await environment.start()
+        said = [await environment.step(call(f"c{at}", name, **given)) for at, (name, given) in enumerate(broken)]
+        assert not environment.is_done
+        assert environment.log[1:] == []
+        return [json.loads(each.messages[0].text) for each in said]
+
+    for environment in (desk.environment(scenario), BankEnvironment(scenario)):
+        assert [each.keys() for each in asyncio.run(ask(environment))] == [{"error"}] * 2
 
 
 @pytest.mark.parametrize(

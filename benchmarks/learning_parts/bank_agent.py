@@ -95,7 +95,7 @@ class BankHome:
         self.stages.once("dataset", " ".join(build), lambda: self._command(*build))
         self._train("sft", "train", "sft", "bank", "--base", BASE, "--name", TAUGHT, *TRAINING)
 
-    def rehearse(self, seed: int, suite: str = "bank", name: str = REHEARSED) -> None:
+    def rehearse(self, seed: int, suite: str = "bank", name: str = REHEARSED, options: Sequence[str] = ()) -> None:
         """GRPO from the taught adapter in the bank or what stands for it, paid by the bank's own verdict."""
         sizes = self.sizes
         self._train(
@@ -104,7 +104,7 @@ class BankHome:
             "--algorithm", "grpo", "--reward", "success", "--learning-rate", LEARNING_RATE,
             "--steps", str(sizes.steps), "--scenarios", str(sizes.scenarios), "--attempts", str(sizes.attempts),
             "--new-tokens", str(REPLY_TOKENS), "--max-calls", str(MAX_CALLS),
-            "--evaluate-every", "0", "--evaluate-scenarios", "2",
+            "--evaluate-every", "0", "--evaluate-scenarios", "2", *options,
         )  # fmt: skip
 
     def has_learned(self, seed: int) -> bool:

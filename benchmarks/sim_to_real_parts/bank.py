@@ -7,25 +7,23 @@ and at the rules; it knows the truth of the case and nothing of the world.
 import json
 import random
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from fidelity_parts import bank_traces
 
 from journeyman.demos.bank.case import Case
 from journeyman.demos.bank.environment import MAX_CALLS, BankEnvironment, BankSuite
-from journeyman.demos.bank.events import Ran
+from journeyman.demos.bank.events import Ran, Said
 from journeyman.demos.bank.players import gold, null, random_calls
-from journeyman.demos.bank.tools import TIMEOUT, TOOLS, Result, run_tool, written
+from journeyman.demos.bank.tools import TIMEOUT, TOOLS, Result, read_arguments, run_tool, written
 from journeyman.demos.bank.verifier import VERSION, verify_again
 from journeyman.engines.scripted import Script
 from journeyman.environments.environment import Observation
 from journeyman.errors import InvalidInput
-from journeyman.records import Message, Outcome, Scenario, Score, Tool, ToolCall, Trajectory
+from journeyman.records import FunctionCall, Message, Outcome, Scenario, Score, Tool, ToolCall, Trajectory
 from journeyman.records.message import tool_result
 from journeyman.worlds.environment import WorldEnvironment, WorldSuite
 from journeyman.worlds.making import make_world
 from journeyman.worlds.resolver import Resolver
-from journeyman.worlds.transitions import arguments_of
 from journeyman.worlds.world import Start, World
 from sim_to_real_parts.consistency import play
 
@@ -52,6 +50,8 @@ class DeskInWorld(BankEnvironment):
         if self.is_done:
             raise InvalidInput("this episode is over; start a new environment for another one")
         self.calls += 1
+        if reply.text.strip():
+            self.log.append(Said(by="agent", text=reply.text, goal=self.customer.goal_index))
         told: list[Message] = []
         for call in reply.tool_calls:
             if self._tools.abstained is None:
@@ -65,8 +65,8 @@ class DeskInWorld(BankEnvironment):
         It strikes here as there, since both are played under the same random numbers: actions that met another timeout
         than the one that they answer would not win again, whatever the world is worth.
         """
-        name, arguments = call.function.name, arguments_of(call.function)
-        if name == self.fault and arguments is not None:
+        arguments = _accepted(call.function)
+        if call.function.name == self.fault and arguments is not None:
             self.fault, seen = None, (tool_result(call.id, written({"error": TIMEOUT})),)
         else:
             asked = Message(role="assistant", content=None, tool_calls=(call,))
@@ -74,8 +74,8 @@ class DeskInWorld(BankEnvironment):
             seen = tuple(
                 tool_result(call.id, written(_result(each.text))) for each in (await self._tools.step(asked)).messages
             )
-        if arguments is not None and seen:
-            self._note(name, arguments, seen[0].text)
+        if self._tools.abstained is None and arguments is not None:
+            self._note(call.function.name, arguments, seen[0].text)
         return seen
 
     def score(self) -> tuple[Score, ...]:
@@ -93,7 +93,7 @@ class DeskInWorld(BankEnvironment):
         (twin._tools,) = self._tools.fork(1)
         return twin
 
-    def _note(self, tool: str, arguments: dict[str, Any], told: str) -> None:
+    def _note(self, tool: str, arguments: dict[str, str | int], told: str) -> None:
         result = _result(told)
         self.log.append(Ran(tool=tool, arguments=arguments, result=result, goal=self.customer.goal_index))
         if tool in CHANGES and "error" not in result:
@@ -105,6 +105,14 @@ def verdict(case: Case, outcome: Outcome) -> tuple[Score, ...]:
     if (reason := outcome.state["abstained"]) is not None:
         return (Score(name="abstained", value=1.0, reason=reason),)
     return (*verify_again(case, outcome), Score(name="abstained", value=0.0))
+
+
+def _accepted(call: FunctionCall) -> dict[str, str | int] | None:
+    """The arguments, where the bank would carry the call out; what breaks a schema it neither carries out nor keeps."""
+    try:
+        return read_arguments(call)
+    except ValueError:
+        return None
 
 
 def _result(told: str) -> Result:

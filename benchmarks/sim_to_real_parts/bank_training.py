@@ -33,7 +33,7 @@ def rows(home: Path, threads: int, *, quick: bool) -> list[Row]:
     bank.teach()
     bank.rehearse(seed)
     bank.stages.once("world", f"{_CAPTURED} scenarios, seed {seed}", lambda: trained_desk.keep(home, _CAPTURED, seed))
-    bank.rehearse(seed, SUITE, IN_WORLD)
+    bank.rehearse(seed, SUITE, IN_WORLD, ("--abstained", "worst"))
     before, real = bank.measure(seed, 1.0).models
     (world,) = bank.measure(seed, 1.0, [f"{IN_WORLD}-{seed}"]).models
     captured = trained_desk.captured_calls(home)

@@ -1,6 +1,7 @@
 """`journeyman world`: build a simulated system from captured calls, and see how true it is."""
 
 import re
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -31,6 +32,7 @@ from journeyman.worlds.learned.model import Answers
 from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.learned.rows import rows_of
 from journeyman.worlds.making import Model, make_world
+from journeyman.worlds.real import Allowed, allow, allowed_for, forbid
 from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
@@ -158,6 +160,8 @@ def show_command(
             typer.echo(world.source or "it has no hand-written twins")
         else:
             _print(world)
+            if found := allowed_for(world.name, folder):
+                typer.echo(f"asked for real: {', '.join(found.tools)} of {shlex.join(found.command)}")
 
 
 @app.command("rows")
@@ -188,6 +192,30 @@ def trust_command(name: Annotated[str, _NAME]) -> None:
     if not world.source:
         raise NotFound("hand-written twin", name, [], "This world runs no code")
     typer.echo(f"trusted: {trust(world.source, folder)}, run in {isolation_here()}")
+
+
+@app.command("allow")
+def allow_command(
+    name: Annotated[str, _NAME],
+    tool: Annotated[list[str], typer.Option("--tool", help="A tool that only reads; may be given several times.")],
+    server: Annotated[str, typer.Option(help="The command of the MCP server that has them, such as 'uvx rates'.")],
+    variable: Annotated[
+        list[str] | None, typer.Option("--variable", help="A variable of the environment that the server is given.")
+    ] = None,
+) -> None:
+    """Let the real system answer some tools of a world, in every attempt on this machine."""
+    folder, found = Settings().home / "worlds", Allowed(tuple(tool), tuple(shlex.split(server)), tuple(variable or ()))
+    for each in member_names(name, folder):
+        allow(load_world(each, folder), folder, found)
+    typer.echo(f"asked for real: {', '.join(tool)} of {server}; journeyman world forbid {name} takes it back")
+
+
+@app.command("forbid")
+def forbid_command(name: Annotated[str, _NAME]) -> None:
+    """Let a world answer all its tools itself again."""
+    folder = Settings().home / "worlds"
+    was_allowed = [forbid(each, folder) for each in member_names(name, folder)]
+    typer.echo("nothing is asked for real any more" if any(was_allowed) else "nothing was asked for real")
 
 
 def _build(settings: Settings, name: str, members: int, seed: int, make: Callable[..., World]) -> None:

@@ -8,6 +8,8 @@ from journeyman.records.algorithm import ALGORITHMS, Algorithm, Critic
 from journeyman.records.run import PolicyConfig
 
 Tracker = Literal["wandb", "mlflow", "trackio"]
+Abstained = Literal["left_out", "worst"]
+"""What an attempt counts as from which a simulated system abstained: nothing, or the worst of its group."""
 
 
 class RLConfig(PolicyConfig):
@@ -55,6 +57,9 @@ class RLConfig(PolicyConfig):
     """The suite of the real system, where the suite that is trained in is a simulation of it."""
     anchor_share: float = Field(0.1, ge=0, lt=1)
     """Share of the groups that plays the anchor, which the reward is held against; 0 plays none there."""
+    abstained: Abstained = "left_out"
+    """Attempts from which a world abstained: `left_out`, or the `worst` of their group, so that the policy keeps to
+    what the world knows."""
     audited: int = Field(4, ge=0)
     """Most wins of a step that are replayed in the anchor, if it can say which of its scenarios they belong to."""
     engine: str = "local"

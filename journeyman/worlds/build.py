@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from journeyman.errors import InvalidInput
+from journeyman.records import Tool
 from journeyman.worlds.bugs import mined
+from journeyman.worlds.contracts import Contracts, contracts_of
 from journeyman.worlds.drawing import Drawing
 from journeyman.worlds.faults import Bug, ToolFaults, calibrated, is_transient
 from journeyman.worlds.footprints import Footprint, footprints
@@ -27,9 +29,10 @@ _FEWEST_SESSIONS = 6
 class Built:
     """What was found in the traces: everything that a world answers from.
 
-    `trials` says of every twin that was tried whether it was let in, and why not. `neighbours` is
-    how often the nearest calls of a tool were right on calls held out. `least` is the trust below which what is no
-    twin is not asked. `proposer` is the model that the world was measured with, where there is one.
+    `trials` says of every twin that was tried whether it was let in, and why not. `neighbours` is how often the nearest
+    calls of a tool were right on calls held out. `least` is the trust below which what is no twin is not asked.
+    `proposer` is the model that the world was measured with, where there is one. `contracts` say what the tools'
+    schemas forbid; a world whose traces do not tell the schemas has none.
     """
 
     shapes: Mapping[str, ToolShape]
@@ -45,6 +48,7 @@ class Built:
     least: float = LEAST
     proposer: Proposer | None = None
     cautious: bool = False
+    contracts: Contracts = field(default_factory=Contracts)
 
     def resolver(self, learned: Learned | None = None) -> Resolver:
         """The layers, ready to answer; `learned` is the model's, where the world has one.
@@ -70,6 +74,7 @@ class Built:
             None if self.outside is None else Drawing(self.memory),
             learned,
             self.least,
+            self.contracts,
         )
 
 
@@ -81,6 +86,7 @@ def build(
     outside: float | None = None,
     least: float = LEAST,
     cautious: bool = False,
+    tools: Sequence[Tool] = (),
 ) -> Built:
     """Find twins in all calls, admit those whose kind replays calls held out, and remember everything.
 
@@ -88,7 +94,8 @@ def build(
     `outside` is the rate of outside events, where the state was put together from answers (`sourced`); `least` the
     trust that a guess must have earned. A `cautious` world lets no tool's guesses answer for what others of their kind
     earned: one more call is counted as wrong, and what was never tried is not asked. Nor do its neighbours look
-    for whole records of an answer in the state.
+    for whole records of an answer in the state. `tools` are those that were on offer: what their schemas forbid is
+    refused.
     InvalidInput when no transition has a state, or there are too few sessions to hold some out.
     """
     stated = [each for each in transitions if each.before is not None and each.after is not None]
@@ -124,6 +131,7 @@ def build(
     return Built(
         shapes(usable), _with_rules(footprints(usable), rules), rules, trials, usable, votes, let_in,
         calibrated(transitions), mined(transitions, rules), outside, least, None, cautious,
+        contracts_of(tools, transitions),
     )  # fmt: skip
 
 

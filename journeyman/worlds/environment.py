@@ -1,4 +1,7 @@
-"""A world as an environment: the agent calls tools, the resolver answers, the state remembers, faults strike."""
+"""A world as an environment: the agent calls tools, the resolver answers, the state remembers, faults strike.
+
+Tools that the real system answers, where that is allowed, fail as they fail there: no fault is drawn for them.
+"""
 
 import asyncio
 import json
@@ -19,6 +22,7 @@ from journeyman.records.message import tool_result
 from journeyman.worlds.ensemble import member_names
 from journeyman.worlds.faults import Fault, Faults, Mode
 from journeyman.worlds.learned.model import learned_of
+from journeyman.worlds.real import Allowed, RealTools, allowed_for
 from journeyman.worlds.resolver import Answer, Learned, Resolver
 from journeyman.worlds.state import Source, State, drawn
 from journeyman.worlds.texts.environment import TextWorldEnvironment
@@ -51,14 +55,12 @@ class WorldEnvironment:
     An answer that no layer is sure of ends the episode: the attempt then has no `success`, so no reward is made of it.
     """
 
-    def __init__(self, scenario: Scenario, start: Start, world: World, resolver: Resolver, faults: Faults) -> None:
-        self._scenario, self._start, self._world, self._resolver, self._faults = (
-            scenario,
-            start,
-            world,
-            resolver,
-            faults,
-        )
+    def __init__(
+        self, scenario: Scenario, start: Start, world: World, resolver: Resolver, faults: Faults,
+        real: RealTools | None = None,
+    ) -> None:  # fmt: skip
+        self._scenario, self._start, self._world = scenario, start, world
+        self._resolver, self._faults, self._real = resolver, faults, real
         seed = int(scenario.data.get("seed", 0))
         self.state = State(start.document, seed)
         self.clock = VirtualClock()
@@ -110,7 +112,9 @@ class WorldEnvironment:
         return Outcome(state=json.loads(json.dumps(state)), events=tuple(json.loads(json.dumps(events))))
 
     async def close(self) -> None:
-        """Nothing is held."""
+        """End the server of the real tools, if one was started; nothing else is held."""
+        if self._real is not None:
+            await self._real.close()
 
     def _copy(self) -> "WorldEnvironment":
         twin = copy(self)
@@ -120,17 +124,22 @@ class WorldEnvironment:
             list(self.log),
             set(self._failed),
         )
+        twin._real = None if self._real is None else self._real.again()
         return twin
 
     async def _tell(self, call: ToolCall) -> str:
-        # Asking a model takes its time, and must not hold up the other episodes of this loop.
-        return self._told(call) if self._resolver.learned is None else await asyncio.to_thread(self._told, call)
-
-    def _told(self, call: ToolCall) -> str:
         name, arguments = call.function.name, arguments_of(call.function)
         if arguments is None:
             return json.dumps({"error": "arguments are no JSON object"})
         self.state.step += 1
+        if self._real is not None and name in self._real.tools:
+            answer = await self._real.answer(name, arguments)
+            return self._noted(name, arguments, answer.observation, answer, None)
+        # Asking a model takes its time, and must not hold up the other episodes of this loop.
+        asks = self._resolver.learned is not None
+        return await asyncio.to_thread(self._told, name, arguments) if asks else self._told(name, arguments)
+
+    def _told(self, name: str, arguments: dict[str, Any]) -> str:
         fault = self._faults.strike(self._draws, name, self.state.step, name in self._failed)
         self._failed = self._failed | {name} if fault else self._failed - {name}
         self.clock.advance(self._faults.latency(self._draws, name, self.state.step))
@@ -144,6 +153,9 @@ class WorldEnvironment:
             told = told if fault is not None else answer.observation
         else:
             answer = Answer(told, "abstain", 1.0)
+        return self._noted(name, arguments, told, answer, fault)
+
+    def _noted(self, name: str, arguments: dict[str, Any], told: Any, answer: Answer, fault: Fault | None) -> str:
         self.log.append(_answered(name, arguments, told, answer, fault))
         return told if isinstance(told, str) else json.dumps(told, ensure_ascii=False)
 
@@ -161,20 +173,24 @@ class WorldSuite:
         times: float = 1.0,
         training: bool = False,
         learned: Learned | None = None,
+        allowed: Allowed | None = None,
     ) -> None:
+        """`allowed` are the tools that the real system answers; a world of words has none."""
         if training:
             world.check_training()
         if world.text is not None and faults == "stress":
             raise InvalidInput(f"world {world.name} is one of words, whose faults are not known; leave out stress")
+        if world.text is not None and allowed is not None:
+            raise InvalidInput(f"world {world.name} is one of words: it has no tools that could be asked for real")
         self.name = f"world/{world.name}" + (f" (stress x{times:g})" if faults == "stress" else "")
         self.world, self._faults = world, world.faults(faults, times)
-        self._resolver = world.built.resolver(learned)
+        self._resolver, self._allowed = world.built.resolver(learned), allowed
         self._starts = {start.id: start for start in world.starts}
 
     @cached_property
     def content(self) -> str:
-        """The world's: an admission holds for the world that was checked."""
-        return self.world.content
+        """The world's, and what is asked for real: an admission holds for what was checked."""
+        return self.world.content if self._allowed is None else f"{self.world.content}+{self._allowed.content}"
 
     def scenarios(self, split: Literal["train", "held-out"] | str, count: int, seed: int) -> Sequence[Scenario]:
         """`count` scenarios, drawn without repeating a start, and taken again under another seed where there are fewer.
@@ -202,7 +218,8 @@ class WorldSuite:
         start = self._starts[scenario.data["start"]]
         if self.world.text is not None:
             return TextWorldEnvironment(scenario, start, self.world, self._resolver)
-        return WorldEnvironment(scenario, start, self.world, self._resolver, self._faults)
+        real = None if self._allowed is None else RealTools(self._allowed)
+        return WorldEnvironment(scenario, start, self.world, self._resolver, self._faults, real)
 
     def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
         """See the function of that name."""
@@ -220,7 +237,7 @@ def world_suite(name: str, folder: Path | None = None) -> WorldSuite | EnsembleS
 def _opened(name: str, folder: Path) -> WorldSuite:
     world = load_world(name, folder)
     learned = learned_of(world.built.proposer, world.built.memory, folder / name, Settings())
-    return WorldSuite(world, training=True, learned=learned)
+    return WorldSuite(world, training=True, learned=learned, allowed=allowed_for(name, folder))
 
 
 def _answered(name: str, arguments: dict[str, Any], told: Any, answer: Answer, fault: Fault | None) -> Answered:

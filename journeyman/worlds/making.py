@@ -58,7 +58,8 @@ def make_world(
 ) -> World:
     """A world with its card. `traces` are the trajectories' transitions, where they were already read.
 
-    The world is built without the held-out sessions, so that its card is of exactly this world. `source` is the text of
+    What answers is built without the held-out sessions, so that the card is of exactly this world; they are only where
+    episodes may begin, as all sessions are. `source` is the text of
     hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that. `success` is what
     must hold in the end of an episode. `least` is the trust that a guess must have earned; `model` is asked where
     nothing better is known, as far as it earns it.
@@ -70,10 +71,10 @@ def make_world(
     outside = learned.rate if any(each.before is None for each in training) else None
     feet = footprints(learned.transitions)
     programs = read_programs(source, feet) if source else {}
-    built = build(learned.transitions, seed=seed, programs=programs, outside=outside, least=least)
+    tools = tuple(traces.tools.values())
+    built = build(learned.transitions, seed=seed, programs=programs, outside=outside, least=least, tools=tools)
     if model is not None:
         built = earned(built, model.proposer, model.answers, seed)
-    chosen = [each for each in trajectories if each.session in divided.training]
     notes = {
         "sessions": len({each.session for each in traces.transitions}),
         "calls": len(traces.transitions),
@@ -84,7 +85,7 @@ def make_world(
         "outside events": [f"{call}: {'/'.join(map(str, path))}" for call, path in learned.outside[:20]],
     }
     world = World(
-        name, built, _starts(chosen, learned.transitions), tuple(traces.tools.values()), source, notes=notes,
+        name, built, _starts(trajectories, sourced(traces.transitions).transitions), tools, source, notes=notes,
         success=tuple(success),
     )  # fmt: skip
     layer = None if model is None else ModelLayer(built.proposer or model.proposer, built.memory, model.answers)

@@ -20,7 +20,8 @@ class Judged:
 
     `outcome`: its kind of error, or none, was right. `observation`: the answer is equal as JSON. `delta`: the
     cells that would have changed are those that did, with their values; `hit`, `told` and `true` count cells for
-    precision and recall. An abstention is wrong in all of them, and `answered` is false.
+    precision and recall. An abstention is wrong in all of them, and `answered` is false. `valid`: it looks as the
+    tool's answers do; what a schema forbids never comes to the tool.
     """
 
     session: str
@@ -55,6 +56,7 @@ def judge(call: Transition, answer: Answer, shape: ToolShape | None) -> Judged:
         told: Mapping[Any, Any] = leaf_changes(call.before, applied(call.before or {}, answer.changes))
     except InvalidInput:
         told = {("?",): None}
+    looks_right = answer.source == "schema" or (shape is not None and is_valid(shape, answer.observation, answer.error))
     hit = sum(path in true and _equal(true[path], value) for path, value in told.items())
     return Judged(
         session=call.family or call.session,
@@ -63,7 +65,7 @@ def judge(call: Transition, answer: Answer, shape: ToolShape | None) -> Judged:
         answered=answered,
         confidence=answer.confidence,
         outcome=answered and answer.error == call.error,
-        valid=answered and shape is not None and is_valid(shape, answer.observation, answer.error),
+        valid=answered and looks_right,
         observation=answered and same(answer.observation, call.observation),
         delta=answered and len(told) == len(true) == hit,
         hit=hit if answered else 0,

@@ -1,5 +1,8 @@
 """Who answers a call: a twin, else a recording, else the nearest calls, else nobody. No guess passes for a fact.
 
+Before them all stands the tool's own schema: what it forbids is refused. The tools that the real system answers
+(`real`) are asked by the environment, and come here only where that is not allowed.
+
 Whatever a layer proposes is checked against the tool's schema, its footprint and the state before it is committed.
 """
 
@@ -9,6 +12,7 @@ from functools import partial
 from typing import Any, Literal, Protocol
 
 from journeyman.errors import InvalidInput, ProgramFailed
+from journeyman.worlds.contracts import Contracts
 from journeyman.worlds.drawing import Drawing
 from journeyman.worlds.expressions import Unknown
 from journeyman.worlds.footprints import Footprint
@@ -28,7 +32,7 @@ trust is c / (1 + c); this is c = 1.
 _AGREED = 0.6
 ANY_TOOL = "*"
 """In place of a tool's name: what votes earned for all tools together."""
-Layer = Literal["twin", "replay", "learned", "nearest", "drawn", "abstain"]
+Layer = Literal["real", "schema", "twin", "replay", "learned", "nearest", "drawn", "abstain"]
 
 
 class Twin(Protocol):
@@ -85,8 +89,8 @@ class Resolver:
 
     `trust` is each twin's share of held-out calls that it replayed, by tool, and that of guesses, by `guess_key`;
     `guesses` are rules that were not admitted and may answer, below the recordings, with the little trust that they
-    earned. `drawing` imagines cells that no trace told, where the state was put together from answers. `refused` counts
-    what a check stopped.
+    earned. `drawing` imagines cells that no trace told, where the state was put together from answers. `contracts` say
+    what the tools' schemas forbid. `refused` counts what a check stopped.
     """
 
     shapes: Mapping[str, ToolShape]
@@ -100,10 +104,15 @@ class Resolver:
     drawing: Drawing | None = None
     learned: Learned | None = None
     least: float = LEAST
+    contracts: Contracts = field(default_factory=Contracts)
     refused: dict[str, int] = field(default_factory=dict)
 
     def answer(self, tool: str, arguments: Mapping[str, Any], state: State) -> Answer:
         """The answer of the first layer that knows one; it is not committed yet."""
+        forbidden = self.contracts.refusal(tool, arguments)
+        if forbidden is not None:
+            found = self.replay.answer(tool, arguments, state) or forbidden
+            return Answer(found.observation, "schema", found.confidence, error=found.error, evidence=found.evidence)
         shape = self.shapes.get(tool)
         if shape is None:
             return _abstain(f"no call to {tool} was ever seen")

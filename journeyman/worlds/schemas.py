@@ -10,6 +10,7 @@ from typing import Any
 from journeyman.worlds.transitions import Transition
 
 Schema = dict[str, Any]
+JSON_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _MOST_NAMES = 12
 """An object with more different keys than this, most of them rare, is a map: its keys are data."""
 _FEW_ON_EITHER_SIDE = 3
@@ -39,7 +40,7 @@ class ToolShape:
 
 def infer(values: Sequence[Any]) -> Schema:
     """A schema that all of `values` fit, no wider than their shapes need."""
-    types = sorted({_type(value) for value in values})
+    types = sorted({type_of(value) for value in values})
     if "integer" in types and "number" in types:
         types.remove("integer")
     found: Schema = {"type": types[0] if len(types) == 1 else types}
@@ -55,7 +56,7 @@ def infer(values: Sequence[Any]) -> Schema:
 def fits(schema: Schema, value: Any) -> bool:
     """Whether a value has the shape that a schema of `infer` says."""
     types = schema["type"] if isinstance(schema["type"], list) else [schema["type"]]
-    kind = _type(value)
+    kind = type_of(value)
     if kind not in types and not (kind == "integer" and "number" in types):
         return False
     if isinstance(value, Mapping):
@@ -166,7 +167,8 @@ def _object(objects: Sequence[Mapping[str, Any]]) -> Schema:
     }
 
 
-def _type(value: Any) -> str:
+def type_of(value: Any) -> str:
+    """The name of a value's type in JSON Schema; TypeError for what is no JSON."""
     for kind, name in (
         (bool, "boolean"), (int, "integer"), (float, "number"), (str, "string"), (Mapping, "object"), (list, "array"),
     ):  # fmt: skip

@@ -16,6 +16,7 @@ from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Message, Tool
 from journeyman.worlds.build import Built
 from journeyman.worlds.card import FidelityCard, allow_training
+from journeyman.worlds.contracts import Contracts
 from journeyman.worlds.faults import Bug, Faults, Mode, ToolFaults
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.learned.proposer import Proposer
@@ -123,6 +124,7 @@ class World:
             ],
             **_packed(built.memory),
             **({"text": self.text.wire()} if self.text is not None else {}),
+            **({"contracts": built.contracts.wire()} if built.contracts.tools else {}),
             **({"success": [dict(each) for each in self.success]} if self.success else {}),
         }
 
@@ -183,6 +185,7 @@ def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:
         least=wire["least"],
         cautious=wire["cautious"],
         proposer=None if wire["proposer"] is None else Proposer(**wire["proposer"]),
+        contracts=Contracts.read(wire["contracts"]) if "contracts" in wire else Contracts(),
     )
     starts = tuple(
         Start(

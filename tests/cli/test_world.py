@@ -12,6 +12,7 @@ from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Choice, Exchange, Message, Trajectory
 from journeyman.records.message import assistant, user
 from journeyman.store.sql import open_store
+from journeyman.worlds.real import Allowed, allowed_for
 from journeyman.worlds.world import load_world
 
 
@@ -75,9 +76,26 @@ def test_members_of_an_ensemble_are_built_of_other_sessions(run, captured):
     assert "world team-2" in built
     assert run("show", "team") == built
     one, other = (load_world(name, Settings().home / "worlds") for name in ("team-1", "team-2"))
-    assert {start.id for start in one.starts} != {start.id for start in other.starts}
+    assert {call.session for call in one.built.memory} != {call.session for call in other.built.memory}
+    assert {start.id for start in one.starts} == {start.id for start in other.starts}
     with pytest.raises(NotFound, match="hand-written twin"):
         run("trust", "team")
+
+
+def test_real_tools_are_allowed_shown_and_forbidden_for_all_members(run, captured):
+    run("build", "team", "--members", "2")
+    folder, asks = Settings().home / "worlds", ("--server", "bank-server --read-only", "--variable", "BANK_KEY")
+    said = run("allow", "team", "--tool", "find_customer", *asks)
+    assert said == (
+        "asked for real: find_customer of bank-server --read-only; journeyman world forbid team takes it back\n"
+    )
+    allowed = Allowed(("find_customer",), ("bank-server", "--read-only"), ("BANK_KEY",))
+    assert [allowed_for(name, folder) for name in ("team-1", "team-2")] == [allowed] * 2
+    assert run("show", "team").count("asked for real: find_customer of bank-server --read-only\n") == 2
+    assert run("forbid", "team") == "nothing is asked for real any more\n"
+    assert run("forbid", "team") == "nothing was asked for real\n"
+    with pytest.raises(InvalidInput, match="has no tool open_safe"):
+        run("allow", "team", "--tool", "open_safe", *asks)
 
 
 def test_calls_without_tools_build_nothing(run):

@@ -16,6 +16,7 @@ from journeyman.records.message import tool_result, user
 
 Connect = Callable[[], AbstractAsyncContextManager[Any]]
 """Opens a session of the package, `mcp.ClientSession`, which is initialised."""
+_GONE = "the MCP server is gone"
 Judge = Callable[[Scenario, Outcome], tuple[Score, ...]]
 
 
@@ -24,7 +25,7 @@ class McpEnvironment:
 
     def __init__(self, scenario: Scenario, connect: Connect, judge: Judge) -> None:
         self._scenario, self._connect, self._judge = scenario, connect, judge
-        self._session: _Session | None = None
+        self._session: McpSession | None = None
         self._tools: tuple[Tool, ...] = ()
         self._calls: tuple[dict[str, Any], ...] = ()
         self._answer: str | None = None
@@ -69,9 +70,9 @@ class McpEnvironment:
         if session is not None:
             await session.close()
 
-    async def _opened(self) -> "_Session":
+    async def _opened(self) -> "McpSession":
         if self._session is None:
-            self._session = _Session(self._connect)
+            self._session = McpSession(self._connect)
             await self._session.open()
             for made in self._calls:
                 answer = await self._session.call(made["name"], made["arguments"])
@@ -82,7 +83,7 @@ class McpEnvironment:
                     )
         return self._session
 
-    async def _run(self, session: "_Session", function: FunctionCall) -> str:
+    async def _run(self, session: "McpSession", function: FunctionCall) -> str:
         arguments = function.read()
         if arguments is None:
             return "Error: the arguments are not a JSON object"
@@ -138,7 +139,7 @@ def by_command(command: str, *arguments: str, variables: Mapping[str, str] | Non
     return connect
 
 
-class _Session:
+class McpSession:
     """A session in a task of its own: the package's sessions end in the task that began them."""
 
     def __init__(self, connect: Connect) -> None:
@@ -157,25 +158,29 @@ class _Session:
         answered: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
         assert self._task is not None
         if self._task.done():
-            raise UpstreamFailed("the MCP server is gone; this episode cannot go on")
+            raise UpstreamFailed(f"{_GONE}; this episode cannot go on")
         await self._asked.put((work, answered))
         await asyncio.wait([answered, self._task], return_when=asyncio.FIRST_COMPLETED)
         if not answered.done():
-            raise UpstreamFailed("the MCP server ended in the middle of a call; this episode cannot go on")
+            raise UpstreamFailed(f"{_GONE} in the middle of a call; this episode cannot go on")
         return answered.result()
 
     async def call(self, name: str, arguments: Mapping[str, Any]) -> str:
-        """The text of a tool's answer; an error is an answer, too."""
+        """The text of a tool's answer; an error is an answer, too, but not that the server is gone."""
         try:
             result = await self.ask(lambda session: session.call_tool(name, dict(arguments)))
         except _package().MCPError as problem:
+            if problem.code == _package().types.CONNECTION_CLOSED:
+                raise UpstreamFailed(f"{_GONE} in the middle of a call; this episode cannot go on") from problem
             return f"Error: {problem}"
         said = "\n".join(part.text for part in result.content if getattr(part, "text", None) is not None)
         return f"Error: {said}" if result.is_error else said
 
     async def close(self) -> None:
-        """End it."""
+        """End it, and the server that it started; one that never answered is given up."""
         if self._task is not None:
+            if not self._opened.done() or self._opened.cancelled():
+                self._task.cancel()
             await self._asked.put(None)
             await asyncio.wait([self._task])
 

@@ -54,9 +54,10 @@ def make_batch(
 ) -> Batch:
     """Attempts with their rewards as a batch; InvalidInput for what the estimator cannot compare.
 
-    An attempt that failed, that was quarantined, in which a world abstained, or whose tokens are not known, has no
-    reward and teaches nothing; its siblings are compared without it. `lost` says of each group why it has no rewards at
-    all, if it has none. What was cut off still counts in its group's mean when the algorithm masks it.
+    An attempt that failed, that was quarantined, whose tokens are not known, or in which a world abstained without its
+    counting as the worst, has no reward and teaches nothing; its siblings are compared without it. `lost` says of each
+    group why it has no rewards at all, if it has none. What was cut off still counts in its group's mean when the
+    algorithm masks it.
     """
     dropped: dict[str, int] = {}
     found: list[tuple[Trajectory, int, float | None, bool]] = []
@@ -106,7 +107,7 @@ def _reason(trajectory: Trajectory, score: Score | None) -> str | None:
     """Why nothing can be learned from an attempt, in the words of a table; None when something can."""
     if trajectory.error is not None:
         return f"failed: {trajectory.error.partition(':')[0]}"
-    if has_abstained(trajectory):
+    if has_abstained(trajectory) and score is None:
         return _ABSTAINED
     if QUARANTINED in trajectory.tags:
         return f"quarantined: {trajectory.tags[QUARANTINED]}"

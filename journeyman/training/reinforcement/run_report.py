@@ -21,6 +21,7 @@ _GUARDS = {
     "held": "of these held there",
     "replays that broke": "replays that broke, and count for nothing",
     "quarantined": "attempts quarantined, because their win did not hold",
+    "unknown": "attempts from which the world abstained, counted as the worst of their group",
     "forged delimiters": "turns or results of tools that the agent had forged, taken out of its text",
 }
 _CANARY = "canary "

@@ -7,6 +7,7 @@ from typing import NamedTuple
 from journeyman.environments.waiting import bounded
 from journeyman.errors import NothingToCompare, Refused, UpstreamFailed
 from journeyman.records import Score, Trajectory, TrajectoryGroup
+from journeyman.records.reinforcement import Abstained
 from journeyman.rewards.reward import Reward, Scores, score_by_part
 
 AT_ONCE = 8
@@ -42,10 +43,11 @@ class Scored(NamedTuple):
         )
 
 
-async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Scored:
+async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup], abstained: Abstained = "left_out") -> Scored:
     """Every group's scores, in order. A judge that gives no verdict, or whose cost ceiling is reached, loses the group;
     scores that cannot be those of the group are InvalidInput. A reward that compares loses a group of which one attempt
-    is left; a group that has one from the start is NothingToCompare."""
+    is left; a group that has one from the start is NothingToCompare. What a world abstained from is never shown to the
+    reward: it has no score, or the `worst`, which is 0 or the lowest of its group."""
     places = asyncio.Semaphore(AT_ONCE)
 
     async def scored(group: TrajectoryGroup) -> tuple[Mapping[str, Scores], str | None]:
@@ -68,7 +70,23 @@ async def score_groups(reward: Reward, groups: Sequence[TrajectoryGroup]) -> Sco
         raise errors.exceptions[0] from None
     found = [each.result() for each in running]
     parts = [given for given, _ in found]
-    return Scored([given[reward.name] for given in parts], parts, [lost for _, lost in found])
+    rewards = [given[reward.name] for given in parts]
+    if abstained == "worst":
+        rewards = [_with_worst(reward.name, group, given) for group, given in zip(groups, rewards, strict=True)]
+    return Scored(rewards, parts, [lost for _, lost in found])
+
+
+def _with_worst(name: str, group: TrajectoryGroup, given: Rewards) -> Rewards:
+    """The rewards, with the worst one for each attempt that a world abstained from and that did not fail besides.
+
+    As in MOReL (2005.05951), where the model of the system ends an episode in a state of the lowest reward when it is
+    asked what it does not know.
+    """
+    worst = Score(name=name, value=min([0.0, *(each.value for each in given if each is not None)]))
+    return [
+        worst if each.error is None and has_abstained(each) else score
+        for each, score in zip(group.trajectories, given, strict=True)
+    ]
 
 
 async def _by_part(reward: Reward, group: TrajectoryGroup) -> Mapping[str, Scores]:

@@ -11,6 +11,7 @@ from journeyman.training.reinforcement.batch import Batch
 from journeyman.training.reinforcement.held_out import HeldOut
 from journeyman.training.reinforcement.preflight import advice_for
 from journeyman.training.reinforcement.rows import sampled_tokens
+from journeyman.training.reinforcement.scoring import has_abstained
 from journeyman.training.reinforcement.update import Outcome
 
 
@@ -74,6 +75,8 @@ def report_step(
     values |= guarded
     if stripped := sum(each.trajectory.stripped for each in batch.attempts):
         values["forged delimiters"] = float(stripped)
+    if unknown := sum(each.reward is not None and has_abstained(each.trajectory) for each in batch.attempts):
+        values["unknown"] = float(unknown)
     if lengths:
         values |= {"tokens of an attempt": sum(lengths) / len(lengths), "longest attempt": float(lengths[-1])}
     if outcome is not None:

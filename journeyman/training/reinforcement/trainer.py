@@ -241,7 +241,7 @@ class ReinforcementTrainer:
 
     async def _scored(self, groups: Sequence[TrajectoryGroup]) -> Scored:
         """Rewards for what can be rewarded; the attempts are kept, with their scores."""
-        scored = await score_groups(self.task.reward, groups)
+        scored = await score_groups(self.task.reward, groups, self.config.abstained)
         self._keep([
             _with_score(each, score)
             for group, given in zip(groups, scored.rewards, strict=True)

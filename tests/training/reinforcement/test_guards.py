@@ -15,12 +15,14 @@ from journeyman.records.algorithm import ALGORITHMS
 from journeyman.records.message import assistant
 from journeyman.rewards.reward import each
 from journeyman.rewards.rules import own_score
+from journeyman.training.checkpoints import Progress
 from journeyman.training.reinforcement.anchoring import ANCHOR, LANE, Rewards, anchored_groups, gap_of
 from journeyman.training.reinforcement.batch import make_batch
 from journeyman.training.reinforcement.canary_policies import Earned, leaks
 from journeyman.training.reinforcement.guards import Exploited, Guards
 from journeyman.training.reinforcement.replaying import QUARANTINED, Auditor
 from journeyman.training.reinforcement.scoring import score_groups
+from journeyman.training.reinforcement.step_report import report_step
 from journeyman.training.reinforcement.task import Task
 from journeyman.training.reinforcement.trainer import ReinforcementTrainer
 from tests.training.reinforcement.conftest import LetterSuite, make_groups, make_rl_config
@@ -214,24 +216,51 @@ async def test_an_anchor_without_the_score_is_refused_and_its_attempts_are_not_i
     assert batch.rewards_by_group() == []
 
 
-async def test_what_a_world_abstained_from_has_no_reward_whatever_pays_and_no_gradient(policy):
-    suite = PayingSuite("world", "a", knows="abc")
-    (said,) = await groups_of(suite, ["aa", "zz", "cc", "zz"], 1)
+async def cut_by_a_world(policy):
+    """A group of four, of which a world abstained from the second and the last: as said, and with sampled tokens."""
+    (said,) = await groups_of(PayingSuite("world", "a", knows="abc"), ["aa", "zz", "cc", "zz"], 1)
     assert [attempt.score("abstained") for attempt in said.trajectories] == [0, 1, 0, 1]
-    everything = each(lambda attempt: 1.0 + len(attempt.messages[1].text), "generous")
-    scored = await score_groups(everything, [said])
-    assert [score and score.value for score in scored.rewards[0]] == [3.0, None, 3.0, None]
     (sampled,) = make_groups(policy, 1)
-    cut = sampled.model_copy(update={"trajectories": tuple(
+    return said, sampled.model_copy(update={"trajectories": tuple(
         each.model_copy(update={"scores": told.scores})
         for each, told in zip(sampled.trajectories, said.trajectories, strict=True)
     )})  # fmt: skip
+
+
+async def test_what_a_world_abstained_from_has_no_reward_whatever_pays_and_no_gradient(policy):
+    said, cut = await cut_by_a_world(policy)
+    everything = each(lambda attempt: 1.0 + len(attempt.messages[1].text), "generous")
+    scored = await score_groups(everything, [said])
+    assert [score and score.value for score in scored.rewards[0]] == [3.0, None, 3.0, None]
     own = (await score_groups(own_score("reward"), [cut])).rewards
     batch = make_batch(ALGORITHMS["dr_grpo"], [cut], own, 6)
     assert batch.dropped == {"the world abstained": 2}
     assert [bool(attempt.rows) for attempt in batch.attempts] == [True, False, True, False]
     # Its siblings are compared as if it had not been there.
     assert [attempt.advantage for attempt in batch.attempts] == [0.5, 0, -0.5, 0]
+
+
+async def test_what_a_world_abstained_from_can_count_as_the_worst_and_is_learned_from_and_counted(policy):
+    said, cut = await cut_by_a_world(policy)
+    kind = each(lambda attempt: 1.0 + len(attempt.messages[1].text), "generous")
+    assert values_of(await score_groups(kind, [said], "worst")) == [3.0, 0.0, 3.0, 0.0]
+    strict = each(lambda attempt: -float(len(attempt.messages[1].text)), "strict")
+    assert values_of(await score_groups(strict, [said], "worst")) == [-2.0, -2.0, -2.0, -2.0]
+    own = (await score_groups(own_score("reward"), [cut], "worst")).rewards
+    assert [score.value for score in own[0]] == [1.0, 0.0, 0.0, 0.0]
+    batch = make_batch(ALGORITHMS["dr_grpo"], [cut], own, 6)
+    assert batch.dropped == {}
+    assert all(attempt.rows for attempt in batch.attempts)
+    assert [attempt.advantage for attempt in batch.attempts] == [0.75, -0.25, -0.25, -0.25]
+    progress = Progress(step=1, seconds=1.0)
+    assert report_step(progress, 1, batch, None, {}, 0, None).curves()["unknown"] == 2
+    failed = said.trajectories[1].model_copy(update={"error": "TimedOut: at the bank"})
+    broken = said.model_copy(update={"trajectories": (said.trajectories[0], failed)})
+    assert values_of(await score_groups(kind, [broken], "worst")) == [3.0, None]
+
+
+def values_of(scored):
+    return [score and score.value for score in scored.rewards[0]]
 
 
 async def run_of(tiny, folder, suite, anchor=None, **fields):

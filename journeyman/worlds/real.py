@@ -1,0 +1,122 @@
+"""A world's first layer: tools that only read may be asked of the real system, where whoever runs the world allows it.
+
+What is allowed lies beside the world's file and is no part of it: a world that came from elsewhere starts nothing here.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from os import environ
+from pathlib import Path
+from typing import Any
+
+from journeyman.environments.adapters.mcp_server import McpSession, by_command
+from journeyman.environments.waiting import bounded
+from journeyman.errors import InvalidInput, Refused, UpstreamFailed
+from journeyman.worlds.footprints import Footprint
+from journeyman.worlds.resolver import Answer
+from journeyman.worlds.transitions import error_kind, read_result
+from journeyman.worlds.views import reads_only
+from journeyman.worlds.world import World
+
+LONGEST_CALL = 60.0
+"""Seconds for the server's start or for an answer of a tool; the attempt is lost then, by name."""
+_FILE = "real-tools.json"
+
+
+@dataclass(frozen=True)
+class Allowed:
+    """Tools that may be asked, the command of the MCP server that has them, and which variables of the environment it
+    is given."""
+
+    tools: tuple[str, ...]
+    command: tuple[str, ...]
+    variables: tuple[str, ...] = ()
+
+    @property
+    def content(self) -> str:
+        """A hash of all of it: what an admission of the suite holds for."""
+        return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
+
+
+def allow(world: World, folder: Path, allowed: Allowed) -> None:
+    """Let the real system answer these tools of a world from now on, in place of what was allowed before.
+
+    Refused for a tool that was seen to change anything: the world would not know what it did. InvalidInput for one that
+    the world does not know.
+    """
+    unknown = [tool for tool in allowed.tools if tool not in world.built.shapes]
+    if unknown or not allowed.tools or not allowed.command:
+        raise InvalidInput(
+            f"world {world.name} has no tool {', '.join(unknown) or '(none was named)'}; it has "
+            f"{', '.join(sorted(world.built.shapes))}. Nothing was allowed"
+        )
+    changing = [tool for tool in allowed.tools if not reads_only(tool, _footprint(world, tool))]
+    if changing:
+        raise Refused(
+            f"{', '.join(changing)} was seen to change the state, which the world could not follow, and every attempt "
+            "would act on the real system. Nothing was allowed"
+        )
+    path = folder / world.name / _FILE
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(asdict(allowed)), encoding="utf-8")
+    partial.replace(path)
+
+
+def forbid(name: str, folder: Path) -> bool:
+    """Take back what was allowed; whether anything was."""
+    path = folder / name / _FILE
+    was_there = path.is_file()
+    path.unlink(missing_ok=True)
+    return was_there
+
+
+def allowed_for(name: str, folder: Path) -> Allowed | None:
+    """What was allowed here; None where nothing was. InvalidInput for a file that cannot be read."""
+    path = folder / name / _FILE
+    if not path.is_file():
+        return None
+    try:
+        return Allowed(**{key: tuple(map(str, value)) for key, value in json.loads(path.read_text("utf-8")).items()})
+    except (ValueError, TypeError, AttributeError) as problem:
+        raise InvalidInput(f"{path} does not say what is allowed ({problem}); allow it again") from problem
+
+
+class RealTools:
+    """The tools that are allowed, in one episode: a server of its own, started when it is first asked."""
+
+    def __init__(self, allowed: Allowed, longest: float = LONGEST_CALL) -> None:
+        self.tools = frozenset(allowed.tools)
+        self._allowed, self._longest = allowed, longest
+        self._session: McpSession | None = None
+
+    async def answer(self, tool: str, arguments: Mapping[str, Any]) -> Answer:
+        """What the real tool says; UpstreamFailed when it says nothing in time, or is gone."""
+        server = self._allowed.command[0]
+        if self._session is None:
+            given = {name: environ[name] for name in self._allowed.variables if name in environ}
+            self._session = McpSession(by_command(*self._allowed.command, variables=given))
+            await bounded(self._session.open(), self._longest, lambda: UpstreamFailed(
+                f"the server {server} did not start within {self._longest:g} s; this attempt is lost"
+            ))  # fmt: skip
+        said = await bounded(self._session.call(tool, arguments), self._longest, lambda: UpstreamFailed(
+            f"the real {tool} did not answer within {self._longest:g} s; this attempt is lost"
+        ))  # fmt: skip
+        observation = read_result(said)
+        kind = error_kind(observation, arguments)
+        return Answer(observation, "real", 1.0, error=kind, evidence=(f"asked of {server}",))
+
+    def again(self) -> "RealTools":
+        """The same tools for another episode, which shares no server with this one."""
+        return RealTools(self._allowed, self._longest)
+
+    async def close(self) -> None:
+        """End the server, if it was started."""
+        session, self._session = self._session, None
+        if session is not None:
+            await session.close()
+
+
+def _footprint(world: World, tool: str) -> Footprint:
+    return world.built.footprints.get(tool, Footprint())

@@ -23,12 +23,14 @@ def of_kinds(samples: Sequence[Scene], names: Sequence[str]) -> Iterator[Express
 
 
 def _keys_above(scene: Scene, name: str) -> dict[str, int]:
-    """Keys on the ways to where an argument's value stands, with how far above it they are."""
+    """Keys on the ways to where an argument's value stands, as a value or a key, with how far above it they are."""
     value = scene.arguments.get(name)
     if not isinstance(value, str):
         return {}
+    places = Index(scene.before).places
+    as_key = (path[:-1] for found in places.values() for path in found if path and path[-1] == value)
     found: dict[str, int] = {}
-    for path in Index(scene.before).places.get(written_as(value), ()):
+    for path in (*places.get(written_as(value), ()), *as_key):
         for near, key in enumerate(reversed(path)):
             if isinstance(key, str) and key != value:
                 found[key] = min(near, found.get(key, near))

@@ -58,11 +58,11 @@ def make_world(
 ) -> World:
     """A world with its card. `traces` are the trajectories' transitions, where they were already read.
 
-    What answers is built without the held-out sessions, so that the card is of exactly this world; they are only where
-    episodes may begin, as all sessions are. `source` is the text of
-    hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that. `success` is what
-    must hold in the end of an episode. `least` is the trust that a guess must have earned; `model` is asked where
-    nothing better is known, as far as it earns it.
+    What answers is built without the held-out sessions, so that the card is of exactly this world. Episodes may begin
+    where they began, too, except those of the unseen policy: who asks otherwise leaves other things unsaid. `source` is
+    the text of hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that.
+    `success` is what must hold in the end of an episode. `least` is the trust that a guess must have earned; `model` is
+    asked where nothing better is known, as far as it earns it.
     """
     traces = traces or from_trajectories(trajectories)
     divided = divide(traces.transitions, seed)
@@ -72,6 +72,7 @@ def make_world(
     feet = footprints(learned.transitions)
     programs = read_programs(source, feet) if source else {}
     tools = tuple(traces.tools.values())
+    begins = [each for each in trajectories if each.session not in divided.splits["S2"]]
     built = build(learned.transitions, seed=seed, programs=programs, outside=outside, least=least, tools=tools)
     if model is not None:
         built = earned(built, model.proposer, model.answers, seed)
@@ -85,7 +86,7 @@ def make_world(
         "outside events": [f"{call}: {'/'.join(map(str, path))}" for call, path in learned.outside[:20]],
     }
     world = World(
-        name, built, _starts(trajectories, sourced(traces.transitions).transitions), tools, source, notes=notes,
+        name, built, _starts(begins, sourced(traces.transitions).transitions), tools, source, notes=notes,
         success=tuple(success),
     )  # fmt: skip
     layer = None if model is None else ModelLayer(built.proposer or model.proposer, built.memory, model.answers)

@@ -50,3 +50,31 @@ def test_a_thing_of_another_kind_is_refused_although_the_state_knows_it():
     for asked, is_refused in (("K500", False), ("A500", True), ("Pisa", True), ("nothing", True)):
         answer = world.resolver().answer("freeze", {"card": asked}, State(state))
         assert (answer.source, answer.error is not None) == ("twin", is_refused)
+
+
+def booking(seed: int) -> list[Transition]:
+    """Someone is looked up, and what stands by the names is told; of whom nobody spoke, nothing is."""
+    rng = random.Random(seed)
+    found, told = [], {}
+    for order in range(4):
+        name = f"C{rng.randrange(10, 40)}"
+        told |= {name: {"city": rng.choice(["Linz", "Graz"]), "born": rng.randrange(1950, 2000)}}
+        state = {"customers": dict(told), "asked": {}}
+        asked = rng.choice([*told, *told, f"C{rng.randrange(10, 40)}", "Linz"])
+        said = told.get(asked, {"error": f"unknown customer {asked}"})
+        error = None if asked in told else "unknown customer {customer}"
+        found.append(
+            Transition("look_up", {"customer": asked}, said, f"b{seed}", order, error, before=state, after=state)
+        )
+    return found
+
+
+def test_what_is_known_as_a_key_is_known_by_its_kind_and_not_because_its_name_was_given_before():
+    built = build([call for seed in range(40) for call in booking(seed)])
+    guards = repr([case.guards for case in built.rules["look_up"].cases])
+    assert "'customers'" in guards
+    assert "among" not in guards
+    state = State({"customers": {"C99": {"city": "Pisa", "born": 1980}}, "asked": {}})
+    answer = built.resolver().answer("look_up", {"customer": "C99"}, state)
+    assert (answer.source, answer.observation) == ("twin", {"city": "Pisa", "born": 1980})
+    assert built.resolver().answer("look_up", {"customer": "C12"}, state).error == "unknown customer {customer}"

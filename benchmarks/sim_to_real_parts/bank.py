@@ -32,8 +32,8 @@ STRAYS = {"noisy-10": 0.1, "noisy": 0.25, "weak": 0.6}
 _STRAYING = "weak"
 _IN_TURN = ("gold", "noisy", "gold", "weak", "noisy", "gold", "weak", "noisy")
 _MET_BY = (*(3 * _IN_TURN), *_IN_TURN[:-1], "random")
-"""Who meets the scenarios of `world_of_many`, in turn. What random calls tell is lost to the world, which is measured on
-them as an unseen policy: there are no more of them than that takes."""
+"""Who meets the scenarios of `world_of_many`, in turn. What random calls tell is lost to the world, which is measured
+on them as an unseen policy: there are no more of them than that takes."""
 POLICIES = ("gold", *STRAYS, "random", "null")
 
 

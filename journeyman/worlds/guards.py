@@ -141,11 +141,12 @@ def conditions(
     paths = _paths(samples)
     yield from of_kinds(samples, names)
     yield from _of_arguments(scenes, names)
-    yield from (["among", ["arg", name], list(values)] for name, values in vocabularies.items())
     for path in paths:
         for name in names:
             yield ["has", path, ["arg", name]]
             yield ["holds", path, ["arg", name]]
+    # What the state says goes before what was given so far.
+    yield from (["among", ["arg", name], list(values)] for name, values in vocabularies.items())
     for path in paths:
         yield ["true", ["cell", path]]
     for path, values in _scalars(samples, paths):

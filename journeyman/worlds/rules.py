@@ -68,6 +68,14 @@ class Rule:
                 found |= dict.fromkeys(_tables(expression))
         return tuple(found)
 
+    def roots(self) -> set[str]:
+        """The keys at the top of the state below which guards, answers and values look."""
+        found = [*(case.observation for case in self.cases), *(guard for case in self.cases for guard in case.guards)]
+        values = [write.value for case in self.cases for write in case.writes]
+        return {
+            str(path[0]) for expression in (*found, *values) for path in _ways(expression) if isinstance(path[0], str)
+        }
+
     def wire(self) -> dict[str, Any]:
         """As JSON, for a world's file."""
         cases = [
@@ -101,16 +109,23 @@ class Rule:
 
 
 def _tables(expression: Any) -> Iterator[Path]:
+    for path in _ways(expression):
+        if all(isinstance(part, str) for part in path[:2]):
+            yield tuple(path[:2])
+
+
+def _ways(expression: Any) -> Iterator[Sequence[Any]]:
+    """Every way into the state that an expression goes."""
     if isinstance(expression, Mapping):
         for inner in expression.values():
-            yield from _tables(inner)
+            yield from _ways(inner)
     elif isinstance(expression, Sequence) and not isinstance(expression, str) and expression:
         if expression[0] in ("cell", "after", "keys", "count", "has", "holds") and len(expression) > 1:
             path = expression[1]
-            if isinstance(path, Sequence) and path and all(isinstance(part, str) for part in path[:2]):
-                yield tuple(path[:2])
+            if isinstance(path, Sequence) and path:
+                yield path
         for inner in expression[1:]:
-            yield from _tables(inner)
+            yield from _ways(inner)
 
 
 def _change(write: Write, scene: Scene) -> Change:

@@ -59,7 +59,7 @@ class Study:
         seen = seen if self.explains else []
         scenes, outcomes = [each.scene for each in seen], [numbers[id(each)] for each in seen]
         roots = {str(change.path[0]) for each in seen for change in each.changes if change.path}
-        roots |= {path[0] for body in self._bodies if body is not None for path in _read_by(tool, body)}
+        roots |= Rule(tool, tuple(body for body in self._bodies if body is not None)).roots()
         self._decision = Decision(scenes, outcomes, self._refusals, _vocabularies(seen), roots)
 
     @property
@@ -101,10 +101,6 @@ def synthesize(calls: Mapping[str, Sequence[Transition]]) -> dict[str, Rule]:
         if rule is not None:
             rules[study.tool] = rule
     return rules
-
-
-def _read_by(tool: str, body: Case) -> list[tuple[str, ...]]:
-    return [tuple(map(str, path)) for path in Rule(tool, (body,)).reads()]
 
 
 def _vocabularies(seen: Sequence[_Seen]) -> dict[str, list[Any]]:

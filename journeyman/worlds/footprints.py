@@ -75,11 +75,10 @@ def _shown(calls: Sequence[Transition]) -> tuple[Path, ...]:
     for each in well:
         given = {_written(value) for _, value in leaves(dict(each.arguments))}
         told = {_written(value) for _, value in leaves(each.observation) if _telling(value)} - given
-        found = {
-            table_of(path)
-            for path, value in leaves(each.before)
-            if _telling(value) and _written(value) in told
-        }  # fmt: skip
+        # No set: its order differs from process to process, and with it the content of the world.
+        found = dict.fromkeys(
+            table_of(path) for path, value in leaves(each.before) if _telling(value) and _written(value) in told
+        )
         for table in found:
             counts[table] = counts.get(table, 0) + 1
     often = [table for table, count in counts.items() if 2 * count > len(well)]

@@ -2,6 +2,9 @@
 
 import asyncio
 import json
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -291,3 +294,23 @@ def test_a_program_that_writes_outside_its_footprint_is_refused():
     asyncio.run(environment.step(call("c", "restock", item=name, count=1)))
     assert environment.state.document["shop"]["user"] == start.document["shop"]["user"]
     assert resolver.refused == {"twin: it writes outside the tool's footprint": 1}
+
+
+_FOOTPRINTS = """
+from journeyman.worlds.footprints import footprints
+from journeyman.worlds.transitions import Transition
+
+state = {"shop": {name: f"value of {name}" for name in "abcdefgh"}}
+print(footprints([Transition("read", {}, state["shop"], "s", 0, before=state, after=state)])["read"])
+"""
+
+
+def test_the_same_calls_have_the_same_footprint_in_every_process():
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", _FOOTPRINTS], env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True, text=True, check=True,
+        ).stdout
+        for seed in ("1", "2", "3")
+    }  # fmt: skip
+    assert len(found) == 1

@@ -82,7 +82,8 @@ def _with_worst(name: str, group: TrajectoryGroup, given: Rewards) -> Rewards:
     As in MOReL (2005.05951), where the model of the system ends an episode in a state of the lowest reward when it is
     asked what it does not know.
     """
-    worst = Score(name=name, value=min([0.0, *(each.value for each in given if each is not None)]))
+    lowest = min([0.0, *(each.value for each in given if each is not None)])
+    worst = Score(name=name, value=lowest, reason="the world abstained, which counts as the worst of the group")
     return [
         worst if each.error is None and has_abstained(each) else score
         for each, score in zip(group.trajectories, given, strict=True)

@@ -32,11 +32,19 @@ class Breach(NamedTuple):
 
 
 @dataclass(frozen=True)
+class Argument:
+    """What a schema plainly asks of one argument: its types, and its values where they are listed; None asks none."""
+
+    types: Sequence[str] | None = None
+    values: Sequence[Any] | None = None
+
+
+@dataclass(frozen=True)
 class Contract:
     """What one tool's schema asks of the arguments by name. `closed`: others are refused."""
 
     tool: str
-    properties: Mapping[str, Mapping[str, Any]]
+    properties: Mapping[str, Argument]
     required: Sequence[str] = ()
     closed: bool = True
     lax: frozenset[Breach] = frozenset()
@@ -50,21 +58,19 @@ class Contract:
         yield from (Breach("missing", name) for name in self.required if name not in arguments)
         if self.closed:
             yield from (Breach("unknown", name) for name in arguments if name not in self.properties)
-        for name, schema in self.properties.items():
-            kind = _wrong(arguments[name], schema) if name in arguments else None
+        for name, asked in self.properties.items():
+            kind = _wrong(arguments[name], asked) if name in arguments else None
             if kind is not None:
                 yield Breach(kind, name)
 
     def slots(self, breach: Breach, arguments: Mapping[str, Any]) -> dict[str, str]:
         """What a refusal may speak of, by the name of its slot."""
-        schema = self.properties.get(breach.name, {})
-        types = schema.get("type", "")
+        asked = self.properties.get(breach.name, Argument())
         return {
             "arguments": ", ".join(self.properties), "required": ", ".join(self.required),
             "missing": ", ".join(name for name in self.required if name not in arguments),
             "given": ", ".join(arguments), "tool": self.tool, "argument": breach.name,
-            "type": types if isinstance(types, str) else " or ".join(map(str, types)),
-            "values": ", ".join(map(str, schema.get("enum", ()))),
+            "type": " or ".join(asked.types or ()), "values": ", ".join(map(str, asked.values or ())),
         }  # fmt: skip
 
 
@@ -101,10 +107,11 @@ class Contracts:
     @classmethod
     def read(cls, wire: Mapping[str, Any]) -> "Contracts":
         """Contracts from their JSON."""
-        tools = {
-            name: Contract(**{**each, "lax": frozenset(Breach(*pair) for pair in each["lax"])})
-            for name, each in wire["tools"].items()
-        }
+        tools = {}
+        for name, each in wire["tools"].items():
+            properties = {argument: Argument(**asked) for argument, asked in each["properties"].items()}
+            lax = frozenset(Breach(*pair) for pair in each["lax"])
+            tools[name] = Contract(**{**each, "properties": properties, "lax": lax})
         return cls(tools, {kind: Wording(**each) for kind, each in wire["words"].items()}, wire["unlisted"])
 
     def broken(self, tool: str, arguments: Mapping[str, Any]) -> tuple[Contract, Breach | None]:
@@ -136,7 +143,7 @@ def contracts_of(tools: Sequence[Tool], calls: Sequence[Transition]) -> Contract
         and (refuses_others or (each.function.parameters or {}).get("additionalProperties") is False)
         for each in tools
     }
-    words = {
+    words: dict[str, Wording] = {
         kind: heard([(each.observation, contract.slots(breach, each.arguments))
                      for contract, breach, each in refused if breach.kind == kind])
         or in_own_words(own, calls)
@@ -146,11 +153,22 @@ def contracts_of(tools: Sequence[Tool], calls: Sequence[Transition]) -> Contract
 
 
 def _contract(tool: Tool) -> Contract:
+    """Only what is of the form that JSON Schema gives it is taken: captured schemas may be anything."""
     schema = tool.function.parameters or {}
+    properties, required = schema.get("properties"), schema.get("required")
+    named = {name: _argument(each) for name, each in properties.items()} if isinstance(properties, Mapping) else {}
     # Draft 4 knew `required` as a flag of a property; only a list says which arguments must be there.
-    properties, required = schema.get("properties", {}), schema.get("required", ())
-    named = {name: each for name, each in properties.items() if isinstance(each, Mapping)}
-    return Contract(tool.function.name, named, tuple(required) if isinstance(required, Sequence) else ())
+    needed = tuple(name for name in required if isinstance(name, str)) if isinstance(required, list) else ()
+    return Contract(tool.function.name, named, needed)
+
+
+def _argument(schema: Any) -> Argument:
+    if not isinstance(schema, Mapping):
+        return Argument()
+    types, values = schema.get("type"), schema.get("enum")
+    named = [types] if isinstance(types, str) else types if isinstance(types, list) else []
+    is_known = bool(named) and all(isinstance(each, str) and each in JSON_TYPES for each in named)
+    return Argument(tuple(named) if is_known else None, tuple(values) if isinstance(values, list) else None)
 
 
 def _passed(contract: Contract, answered: Sequence[Transition]) -> set[Breach]:
@@ -170,15 +188,14 @@ def _refusals(contracts: Contracts, calls: Sequence[Transition]) -> list[tuple[C
     ]
 
 
-def _wrong(value: Any, schema: Mapping[str, Any]) -> Kind | None:
-    if not _is_of_type(value, schema.get("type")):
+def _wrong(value: Any, asked: Argument) -> Kind | None:
+    if asked.types is not None and not _is_of_type(value, asked.types):
         return "type"
-    return None if any(same(value, each) for each in schema.get("enum", [value])) else "value"
+    return "value" if asked.values is not None and not any(same(value, each) for each in asked.values) else None
 
 
-def _is_of_type(value: Any, types: Any) -> bool:
-    """Whether a value is of one of the types of a schema; what is no type of JSON Schema says nothing."""
-    allowed = [types] if isinstance(types, str) else list(types or JSON_TYPES)
+def _is_of_type(value: Any, types: Sequence[str]) -> bool:
+    """As JSON Schema has it: a whole number is an integer, however it is written, and an integer is a number."""
     kind = type_of(value)
-    whole = kind == "number" and float(value).is_integer() and "integer" in allowed
-    return kind in allowed or (kind == "integer" and "number" in allowed) or whole or not {*allowed} <= JSON_TYPES
+    is_whole = kind == "number" and float(value).is_integer()
+    return kind in types or (kind == "integer" and "number" in types) or (is_whole and "integer" in types)

@@ -46,11 +46,13 @@ def allow(world: World, folder: Path, allowed: Allowed) -> None:
     Refused for a tool that was seen to change anything: the world would not know what it did. InvalidInput for one that
     the world does not know.
     """
+    if not allowed.tools or not allowed.command:
+        raise InvalidInput("tools, and the command of the server that has them, are needed; nothing was allowed")
     unknown = [tool for tool in allowed.tools if tool not in world.built.shapes]
-    if unknown or not allowed.tools or not allowed.command:
+    if unknown:
         raise InvalidInput(
-            f"world {world.name} has no tool {', '.join(unknown) or '(none was named)'}; it has "
-            f"{', '.join(sorted(world.built.shapes))}. Nothing was allowed"
+            f"world {world.name} has no tool {', '.join(unknown)}; it has {', '.join(sorted(world.built.shapes))}. "
+            "Nothing was allowed"
         )
     changing = [tool for tool in allowed.tools if not reads_only(tool, _footprint(world, tool))]
     if changing:

@@ -48,7 +48,7 @@ def in_own_words(template: str, calls: Sequence[Transition]) -> Wording:
 
 def _readings(text: str, slots: Mapping[str, str]) -> Iterator[str]:
     """Templates of one answer. What two slots hold alike is either's: the first one's, or the last one's."""
-    for names in ([*slots], [*reversed(slots)]):
+    for names in ([*slots], [*slots][::-1]):
         found = text
         for name in names:
             if slots[name]:

@@ -143,6 +143,18 @@ def test_a_tool_that_is_not_on_offer_is_refused_unless_it_answered_all_the_same(
     assert contracts_of([], []).refusal("steal", {}) is None
 
 
+@pytest.mark.parametrize(
+    "schema",
+    [
+        None, {}, {"properties": None, "required": None}, {"properties": [], "required": "item"},
+        {"properties": {"item": True, "count": {"type": "dict"}, "note": {"type": [{}], "enum": "abc"}}},
+    ],
+)  # fmt: skip
+def test_a_schema_of_no_known_form_forbids_nothing(schema):
+    contracts = contracts_of([tool("buy", schema)], [])
+    assert contracts.refusal("buy", {"item": 1, "count": "x", "note": [], "other": None}) is None
+
+
 def test_a_timeout_says_nothing_of_how_a_breach_is_refused():
     late = told("buy", {"count": 1}, {"error": "timeout, try again"})
     assert "missing" in contracts_of([tool("buy", BUY)], [late]).refusal("buy", {"count": 2}).observation["error"]

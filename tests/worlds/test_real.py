@@ -76,8 +76,9 @@ def test_only_what_reads_may_be_allowed_and_it_is_kept_beside_the_world(world, t
             allow(world, folder, Allowed(("read_item", tool), ("server",)))
     with pytest.raises(InvalidInput, match="has no tool burn"):
         allow(world, folder, Allowed(("burn",), ("server",)))
-    with pytest.raises(InvalidInput, match="none was named"):
-        allow(world, folder, Allowed((), ("server",)))
+    for nothing in (Allowed((), ("server",)), Allowed(("read_item",), ())):
+        with pytest.raises(InvalidInput, match="are needed; nothing was allowed"):
+            allow(world, folder, nothing)
     assert allowed_for("shop", folder) is None
     allow(world, folder, READING)
     assert allowed_for("shop", folder) == READING

@@ -16,8 +16,8 @@ from journeyman.records.message import tool_result, user
 
 Connect = Callable[[], AbstractAsyncContextManager[Any]]
 """Opens a session of the package, `mcp.ClientSession`, which is initialised."""
-_GONE = "the MCP server is gone"
 Judge = Callable[[Scenario, Outcome], tuple[Score, ...]]
+_GONE = "the MCP server is gone"
 
 
 class McpEnvironment:

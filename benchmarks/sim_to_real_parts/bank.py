@@ -34,6 +34,7 @@ _IN_TURN = ("gold", "noisy", "gold", "weak", "noisy", "gold", "weak", "noisy")
 _MET_BY = (*(3 * _IN_TURN), *_IN_TURN[:-1], "random")
 """Who meets the scenarios of `world_of_many`, in turn. What random calls tell is lost to the world, which is measured
 on them as an unseen policy: there are no more of them than that takes."""
+_HELD_OUT = 16
 POLICIES = ("gold", *STRAYS, "random", "null")
 
 
@@ -182,13 +183,16 @@ def script(policy: str, scenario: Scenario, seed: int) -> Script:
 
 
 class DeskSuite:
-    """The cases that a world was built of, one in four of them held out; `of_start` are their scenarios by start."""
+    """The cases that a world was built of; `of_start` are their scenarios by start.
+
+    One in sixteen is held out: who learns here is measured in the bank, on cases that no world knows.
+    """
 
     name = "bank-in-world"
     version = VERSION
 
     def __init__(self, world: World, of_start: Mapping[str, Scenario]) -> None:
-        self._drawing = WorldSuite(world, faults="off", training=True)
+        self._drawing = WorldSuite(world, faults="off", training=True, held_out=_HELD_OUT)
         self._world, self._resolver, self._of_start = world, world.built.resolver(), of_start
         self._starts = {of_start[start.id].id: start for start in world.starts}
 

@@ -33,7 +33,7 @@ from journeyman.worlds.world import Start, World, load_world
 MAX_CALLS = 40
 VERSION = "worlds-1"
 HELD_OUT = 4
-"""One start in so many is held out."""
+"""One start in so many is held out, unless a suite says otherwise."""
 
 
 @dataclass(frozen=True)
@@ -174,8 +174,10 @@ class WorldSuite:
         training: bool = False,
         learned: Learned | None = None,
         allowed: Allowed | None = None,
+        held_out: int = HELD_OUT,
     ) -> None:
-        """`allowed` are the tools that the real system answers; a world of words has none."""
+        """`allowed` are the tools that the real system answers; a world of words has none. One start in `held_out` is
+        kept from training: few, where the agent is measured in the real system."""
         if training:
             world.check_training()
         if world.text is not None and faults == "stress":
@@ -185,7 +187,7 @@ class WorldSuite:
         self.name = f"world/{world.name}" + (f" (stress x{times:g})" if faults == "stress" else "")
         self.world, self._faults = world, world.faults(faults, times)
         self._resolver, self._allowed = world.built.resolver(learned), allowed
-        self._starts = {start.id: start for start in world.starts}
+        self._starts, self._held_out = {start.id: start for start in world.starts}, held_out
 
     @cached_property
     def content(self) -> str:
@@ -197,7 +199,8 @@ class WorldSuite:
 
         Another seed draws others: who trains asks for a few at every step, and is to meet them all.
         """
-        names = [name for name in self._starts if (drawn(0, "split", name) % HELD_OUT == 0) == (split == "held-out")]
+        wants = split == "held-out"
+        names = [name for name in self._starts if (drawn(0, "split", name) % self._held_out == 0) == wants]
         if not names:
             raise InvalidInput(f"world {self.world.name} has no start of split {split}; build it from more sessions")
         names.sort(key=lambda name: (drawn(seed, split, name), name))

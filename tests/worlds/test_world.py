@@ -201,6 +201,8 @@ def test_who_asks_for_a_few_starts_at_every_step_meets_them_all():
     assert all(len(set(few)) == 3 for few in drawn)
     assert [each.data["start"] for each in suite.scenarios("train", 3, 7)] == drawn[7]
     assert everyone.isdisjoint(each.data["start"] for each in suite.scenarios("held-out", 12, 0))
+    fewer, more = (WorldSuite(suite.world, held_out=number).scenarios("train", 12, 0) for number in (2, 1000))
+    assert len({each.data["start"] for each in fewer}) < len(everyone) < len({each.data["start"] for each in more})
 
 
 async def test_several_worlds_under_one_name_are_drawn_from_scenario_by_scenario(tmp_path: Path):

@@ -15,10 +15,11 @@ from record import Row, row
 
 from journeyman.config import Settings
 from journeyman.records import ModelReport, Point, Run, Trajectory
-from journeyman.statistics.intervals import clustered_mean, paired_mean
+from journeyman.statistics.intervals import clustered_mean, paired_mean, proportion
 from journeyman.store.sql import open_store
 from sim_to_real_parts import trained_desk
-from sim_to_real_parts.bank import calls_of
+from sim_to_real_parts.bank import REAL, calls_of
+from sim_to_real_parts.consistency import play, repeating
 from sim_to_real_parts.options import BANK
 from sim_to_real_parts.transfer import SAVING, SHARE
 
@@ -86,7 +87,20 @@ def _of_steps(home: Path, arm: str, seed: int) -> list[Row]:
         attempts = _attempts(home, arm, seed)
         lost = sum(each.score("abstained") == 1 for each in attempts) / len(attempts)
         found.append(row(f"{what}: attempts that the world abstained from", lost, f"of {len(attempts)}"))
+        alike = [_ends_alike(each) for each in attempts if each.error is None and each.score("abstained") == 0]
+        sure = proportion(sum(alike), len(alike))
+        found.append(row(f"{what}: other attempts that end in the bank as they did there", sure.estimate,
+                         f"of {len(alike)}", interval=(sure.low, sure.high)))  # fmt: skip
     return found
+
+
+def _ends_alike(attempt: Trajectory) -> bool:
+    """Whether the agent's replies win in the bank if they won in the world, and fail there if they failed."""
+    assert attempt.scenario is not None
+    scenario = attempt.scenario.model_copy(update={"environment": REAL.name})
+    replies = [said for said in attempt.messages if said.role == "assistant"]
+    again = play(REAL.environment(scenario), scenario, repeating(replies), len(replies))
+    return again.score("success") == attempt.score("success")
 
 
 def _attempts(home: Path, arm: str, seed: int) -> list[Trajectory]:

@@ -202,11 +202,14 @@ def allow_command(
     variable: Annotated[
         list[str] | None, typer.Option("--variable", help="A variable of the environment that the server is given.")
     ] = None,
+    reads_only: Annotated[
+        bool, typer.Option("--reads-only", help="You know that these tools change nothing; traces often cannot tell.")
+    ] = False,
 ) -> None:
     """Let the real system answer some tools of a world, in every attempt on this machine."""
     folder, found = Settings().home / "worlds", Allowed(tuple(tool), tuple(shlex.split(server)), tuple(variable or ()))
     for each in member_names(name, folder):
-        allow(load_world(each, folder), folder, found)
+        allow(load_world(each, folder), folder, found, reads_only_for_sure=reads_only)
     typer.echo(f"asked for real: {', '.join(tool)} of {server}; journeyman world forbid {name} takes it back")
 
 

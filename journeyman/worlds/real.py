@@ -40,11 +40,12 @@ class Allowed:
         return hashlib.sha256(json.dumps(asdict(self)).encode()).hexdigest()[:16]
 
 
-def allow(world: World, folder: Path, allowed: Allowed) -> None:
+def allow(world: World, folder: Path, allowed: Allowed, *, reads_only_for_sure: bool = False) -> None:
     """Let the real system answer these tools of a world from now on, in place of what was allowed before.
 
-    Refused for a tool that was seen to change anything: the world would not know what it did. InvalidInput for one that
-    the world does not know.
+    Refused for a tool that was seen to change anything: the world would not know what it did. Where the traces show
+    answers and no state, they cannot tell, and whoever allows must be sure. InvalidInput for a tool that the world does
+    not know.
     """
     if not allowed.tools or not allowed.command:
         raise InvalidInput("tools, and the command of the server that has them, are needed; nothing was allowed")
@@ -59,6 +60,12 @@ def allow(world: World, folder: Path, allowed: Allowed) -> None:
         raise Refused(
             f"{', '.join(changing)} was seen to change the state, which the world could not follow, and every attempt "
             "would act on the real system. Nothing was allowed"
+        )
+    if world.built.outside is not None and not reads_only_for_sure:
+        raise Refused(
+            f"the traces of world {world.name} show answers only: they cannot tell whether {', '.join(allowed.tools)} "
+            "changes anything, and every attempt would act on the real system. Nothing was allowed. Say --reads-only if "
+            "you know that it changes nothing"
         )
     path = folder / world.name / _FILE
     partial = path.with_suffix(".partial")

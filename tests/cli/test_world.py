@@ -85,7 +85,11 @@ def test_members_of_an_ensemble_are_built_of_other_sessions(run, captured):
 def test_real_tools_are_allowed_shown_and_forbidden_for_all_members(run, captured):
     run("build", "team", "--members", "2")
     folder, asks = Settings().home / "worlds", ("--server", "bank-server --read-only", "--variable", "BANK_KEY")
-    said = run("allow", "team", "--tool", "find_customer", *asks)
+    # Captured answers do not show whether a tool changes anything: a transfer looks as harmless as a look.
+    for tool in ("find_customer", "transfer"):
+        with pytest.raises(Refused, match=f"cannot tell whether {tool} changes anything"):
+            run("allow", "team", "--tool", tool, *asks)
+    said = run("allow", "team", "--tool", "find_customer", *asks, "--reads-only")
     assert said == (
         "asked for real: find_customer of bank-server --read-only; journeyman world forbid team takes it back\n"
     )

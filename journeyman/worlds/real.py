@@ -64,8 +64,8 @@ def allow(world: World, folder: Path, allowed: Allowed, *, reads_only_for_sure: 
     if world.built.outside is not None and not reads_only_for_sure:
         raise Refused(
             f"the traces of world {world.name} show answers only: they cannot tell whether {', '.join(allowed.tools)} "
-            "changes anything, and every attempt would act on the real system. Nothing was allowed. Say --reads-only if "
-            "you know that it changes nothing"
+            "changes anything, and every attempt would act on the real system. Nothing was allowed. Say --reads-only "
+            "if you know that it changes nothing"
         )
     path = folder / world.name / _FILE
     partial = path.with_suffix(".partial")

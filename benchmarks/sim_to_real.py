@@ -42,7 +42,7 @@ def main(
         if part == GAME:
             _train_in_the_game(seeds, homes.resolve(), threads, measured_only=measured_only, quick=quick)
         elif part == BANK:
-            _write(part, bank_training.rows((homes / "bank").resolve(), threads, quick=quick), quick)
+            _write(part, bank_training.rows((homes / "bank").resolve(), threads, seeds, quick=quick), quick)
         else:
             _write(f"{part}, ", scripted.measure(part, SEED, quick=quick), quick)
 

@@ -31,8 +31,8 @@ def desk(parts: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A world of captured conversations that may be trained in, written and read again."""
     home, kept = tmp_path_factory.mktemp("desk"), parts("sim_to_real_parts.trained_desk")
     kept.keep(home, 220, 0)
-    assert kept.captured_calls(home) > 200
-    return kept.kept(home)
+    assert kept.captured_calls(home, 0) > 200
+    return kept.kept(home, 0)
 
 
 def test_what_wins_in_the_bank_wins_in_its_world_where_the_world_knows(parts: Any, desk: Any) -> None:
@@ -92,7 +92,7 @@ def test_a_call_that_breaks_a_schema_is_refused_as_in_the_bank_and_kept_as_littl
 @pytest.mark.parametrize(
     ("arguments", "refused"),
     [
-        (("--only", "bank trained", "--seeds", "2"), '--seeds is for --only "training" alone'),
+        (("--only", "bank", "--seeds", "2"), '--seeds is for --only "training" and --only "bank trained" alone'),
         (("--only", "bank trained", "--measured-only"), "--measured-only is for"),
         (("--threads", "1"), '--threads is for --only "training" and --only "bank trained" alone'),
         (("--only", "bank trained", "--threads", "1"), None),

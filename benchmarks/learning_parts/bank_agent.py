@@ -95,12 +95,14 @@ class BankHome:
         self.stages.once("dataset", " ".join(build), lambda: self._command(*build))
         self._train("sft", "train", "sft", "bank", "--base", BASE, "--name", TAUGHT, *TRAINING)
 
-    def rehearse(self, seed: int, suite: str = "bank", name: str = REHEARSED, options: Sequence[str] = ()) -> None:
-        """GRPO from the taught adapter in the bank or what stands for it, paid by the bank's own verdict."""
+    def rehearse(
+        self, seed: int, suite: str = "bank", name: str = REHEARSED, options: Sequence[str] = (), start: str = TAUGHT
+    ) -> None:
+        """GRPO from an adapter, the taught one, in the bank or what stands for it, paid by the bank's own verdict."""
         sizes = self.sizes
         self._train(
             f"grpo {seed}" if name == REHEARSED else f"{name} {seed}",
-            "train", "rl", suite, "--from", TAUGHT, "--base", BASE, "--name", f"{name}-{seed}", "--seed", str(seed),
+            "train", "rl", suite, "--from", start, "--base", BASE, "--name", f"{name}-{seed}", "--seed", str(seed),
             "--algorithm", "grpo", "--reward", "success", "--learning-rate", LEARNING_RATE,
             "--steps", str(sizes.steps), "--scenarios", str(sizes.scenarios), "--attempts", str(sizes.attempts),
             "--new-tokens", str(REPLY_TOKENS), "--max-calls", str(MAX_CALLS),

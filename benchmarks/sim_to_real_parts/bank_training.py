@@ -1,13 +1,20 @@
 """F10 in the bank: the agent of `learning.py --only bank` rehearsed in a world of the bank's traces, and in the bank.
 
-Both begin with the same fine-tuned agent, make the same steps, and are measured on the same held-out scenarios of the
-real bank. The real calls of the world's arm are the calls of tools that its world was built of; those of the other are
-the calls of the attempts that it learned from. What the agent was fine-tuned on is common to both and not counted.
+Both begin with the same fine-tuned agent and are measured on the same held-out scenarios of the real bank. Steps in the
+world cost no real calls: its arm makes as many as the other, is measured, and makes as many again. The real calls of
+the world's arm are the calls of tools that its world was built of; those of the other are the calls of the attempts
+that it learned from. What the agent was fine-tuned on is common to both and not counted. In the world an attempt from
+which it abstains counts as the worst of its group. Intervals are over scenarios; each seed has captured sessions, a
+world and trainings of its own.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from functools import partial
+from itertools import product
 from pathlib import Path
+from statistics import fmean
+from typing import Any
 
 from learning_parts.bank_agent import QUICK, REHEARSED, TAUGHT, WHOLE, BankHome
 from learning_parts.gains import share_of
@@ -23,67 +30,98 @@ from sim_to_real_parts.consistency import play, repeating
 from sim_to_real_parts.options import BANK
 from sim_to_real_parts.transfer import SAVING, SHARE
 
-IN_WORLD, SUITE = "bank-world", "sim_to_real_parts.trained_desk:suite"
+IN_WORLD, AGAIN = "bank-world", "bank-world-again"
+SUITE = f"sim_to_real_parts.trained_desk:{trained_desk.SUITE}"
 _CAPTURED = 220
-_ARMS = {REHEARSED: "in the real bank", IN_WORLD: "in the world alone"}
+_UNKNOWN_IS_WORST = ("--abstained", "worst")
+_OTHER_STARTS = 1000
+_ARMS = {
+    REHEARSED: "in the real bank", IN_WORLD: "in the world alone", AGAIN: "in the world alone, twice the steps",
+}  # fmt: skip
 
 
-def rows(home: Path, threads: int, *, quick: bool) -> list[Row]:
-    """Train what is not trained yet, measure, and tell. One seed: each arm takes the better part of an hour."""
-    bank, seed = BankHome(home, QUICK if quick else WHOLE, threads), 0
+def rows(home: Path, threads: int, seeds: int, *, quick: bool) -> list[Row]:
+    """Train what is not trained yet, measure, and tell. Each arm of a seed takes half an hour and more."""
+    bank, all_seeds = BankHome(home, QUICK if quick else WHOLE, threads), range(1 if quick else seeds)
     bank.teach()
-    bank.rehearse(seed)
-    bank.stages.once("world", f"{_CAPTURED} scenarios, seed {seed}", lambda: trained_desk.keep(home, _CAPTURED, seed))
-    bank.rehearse(seed, SUITE, IN_WORLD, ("--abstained", "worst"))
-    before, real = bank.measure(seed, 1.0).models
-    (world,) = bank.measure(seed, 1.0, [f"{IN_WORLD}-{seed}"]).models
-    captured = trained_desk.captured_calls(home)
+    for seed in all_seeds:
+        bank.rehearse(seed)
+        bank.stages.once(f"world {seed}", f"{_CAPTURED} scenarios, seed {seed}",
+                         partial(trained_desk.keep, home, _CAPTURED, seed))  # fmt: skip
+        suite, first = f"{SUITE}{seed}", f"{IN_WORLD}-{seed}"
+        bank.rehearse(seed, suite, IN_WORLD, _UNKNOWN_IS_WORST)
+        bank.rehearse(seed + _OTHER_STARTS, suite, AGAIN, _UNKNOWN_IS_WORST, start=first)
+    before, rehearsed = bank.measure(0, 1.0).models
+    reports = {arm: list[ModelReport]() for arm in _ARMS}
+    for arm, seed in product(_ARMS, all_seeds):
+        # The first seed of the real bank is measured beside the agent that all begin with.
+        is_known = (arm, seed) == (REHEARSED, 0)
+        reports[arm] += [rehearsed] if is_known else bank.measure(seed, 1.0, [_named(arm, seed)]).models
     found = [row(f"{BANK}: real success before, {TAUGHT}", before.success.estimate, interval=_ends(before))]
-    for arm, report in ((REHEARSED, real), (IN_WORLD, world)):
-        found.append(row(f"{BANK} {_ARMS[arm]}: real success", report.success.estimate, interval=_ends(report)))
-        found += _of_steps(home, arm, seed)
-    spent = calls_of(_attempts(home, REHEARSED, seed))
+    for seed in all_seeds:
+        for arm, told in reports.items():
+            what = f"{BANK}, seed {seed}, {_ARMS[arm]}"
+            found.append(row(f"{what}: real success", told[seed].success.estimate, interval=_ends(told[seed])))
+            found += _of_steps(home, what, arm, seed)
+        found += _compared(
+            f"{BANK}, seed {seed}", before, {arm: told[seed : seed + 1] for arm, told in reports.items()}
+        )
+    found += _compared(BANK, before, reports, judged=True)
+    spent = sum(calls_of(_attempts(home, REHEARSED, seed)) for seed in all_seeds)
+    captured = sum(trained_desk.captured_calls(home, seed) for seed in all_seeds)
     saved = spent / captured
     return [
         *found,
-        *_compared(_rates(before), _rates(real), _rates(world)),
-        row(f"{BANK}: real calls captured for the world", captured, "calls"),
+        row(f"{BANK}: real calls captured for the worlds", captured, "calls"),
         row(f"{BANK}: real calls of training in the real bank", spent, "calls"),
         row(f"{BANK}: real calls saved, to the end of the real arm", saved, "times fewer",
             bar=f"≥ {SAVING:.0f}", holds=saved >= SAVING),
     ]  # fmt: skip
 
 
-def _compared(before: Sequence[float], real: Sequence[float], world: Sequence[float]) -> list[Row]:
-    """What each arm gained over the agent that both began with, by scenario, and the world's share of it."""
-    gains = {arm: [after - start for start, after in zip(before, rates, strict=True)]
-             for arm, rates in ((REHEARSED, real), (IN_WORLD, world))}  # fmt: skip
+def _compared(
+    what: str, before: ModelReport, reports: Mapping[str, Sequence[ModelReport]], *, judged: bool = False
+) -> list[Row]:
+    """What each arm gained over the agent that both began with, by scenario and over seeds, and the world's share."""
+    start = _rates(before)
+    gains = {
+        arm: [fmean(rates) - first for first, *rates in zip(start, *map(_rates, told), strict=True)]
+        for arm, told in reports.items()
+    }
     found = []
     for arm, gained in gains.items():
         sure = clustered_mean([[each] for each in gained])
-        found.append(row(f"{BANK} {_ARMS[arm]}: real gain", sure.estimate, f"{len(gained)} scenarios",
+        found.append(row(f"{what}, {_ARMS[arm]}: real gain", sure.estimate, f"{len(gained)} scenarios",
                          interval=(sure.low, sure.high)))  # fmt: skip
-    apart = paired_mean(gains[IN_WORLD], gains[REHEARSED])
-    found.append(row(f"{BANK}: the world's arm above the real one", apart.estimate, interval=(apart.low, apart.high)))
-    if sum(gains[REHEARSED]) <= 0:
-        return [*found, row(f"{BANK}: share of the real gain", "none: training in the real bank gained nothing")]
-    share = share_of(gains[IN_WORLD], gains[REHEARSED])
-    return [*found, row(f"{BANK}: share of the real gain", share.estimate, interval=(share.low, share.high),
-                        bar=f"≥ {SHARE}", holds=share.estimate >= SHARE)]  # fmt: skip
+    real = gains[REHEARSED]
+    for arm in (IN_WORLD, AGAIN):
+        said, apart = f"{what}, {_ARMS[arm]}", paired_mean(gains[arm], real)
+        found.append(row(f"{said}: above the real bank's", apart.estimate, interval=(apart.low, apart.high)))
+        if sum(real) <= 0:
+            found.append(row(f"{said}: share of the real gain", "none: training in the real bank gained nothing"))
+            continue
+        share = share_of(gains[arm], real)
+        bar: dict[str, Any] = {"bar": f"≥ {SHARE}", "holds": share.estimate >= SHARE} if judged and arm == AGAIN else {}
+        found.append(row(f"{said}: share of the real gain", share.estimate, interval=(share.low, share.high), **bar))
+    return found
 
 
-def _of_steps(home: Path, arm: str, seed: int) -> list[Row]:
-    """What attempts earned in each step, where the arm is trained, and how often the world did not know."""
+def _named(arm: str, seed: int) -> str:
+    """What an arm's adapter of that seed is called; the second half of a training goes by seeds of its own."""
+    return f"{arm}-{seed + _OTHER_STARTS if arm == AGAIN else seed}"
+
+
+def _of_steps(home: Path, what: str, arm: str, seed: int) -> list[Row]:
+    """What attempts earned in each step, where the arm is trained; in the world, how true it was of them."""
     with closing(open_store(Settings(home=home))) as store:
-        run = _run(store.find(Run), arm, seed)
+        run = _run(store.find(Run), _named(arm, seed))
         points = [each for each in store.find(Point, limit=100_000) if each.run_id == run.id]
-    what = f"{BANK} {_ARMS[arm]}"
     found = [
         row(f"{what}: reward there in step {each.step}", each.values["reward"])
         for each in sorted(points, key=lambda each: each.step)
         if "reward" in each.values
     ]
-    if arm == IN_WORLD:
+    if arm != REHEARSED:
         attempts = _attempts(home, arm, seed)
         lost = sum(each.score("abstained") == 1 for each in attempts) / len(attempts)
         found.append(row(f"{what}: attempts that the world abstained from", lost, f"of {len(attempts)}"))
@@ -106,12 +144,12 @@ def _ends_alike(attempt: Trajectory) -> bool:
 def _attempts(home: Path, arm: str, seed: int) -> list[Trajectory]:
     """Those that an arm learned from."""
     with closing(open_store(Settings(home=home))) as store:
-        run = _run(store.find(Run), arm, seed)
+        run = _run(store.find(Run), _named(arm, seed))
         return [each for each in store.find(Trajectory, limit=1_000_000) if each.id.startswith(f"{run.id}-")]
 
 
-def _run(runs: Sequence[Run], arm: str, seed: int) -> Run:
-    (found,) = [run for run in runs if run.kind == "rl" and run.config["name"] == f"{arm}-{seed}"]
+def _run(runs: Sequence[Run], name: str) -> Run:
+    (found,) = [run for run in runs if run.kind == "rl" and run.config["name"] == name]
     return found
 
 

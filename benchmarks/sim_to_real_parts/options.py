@@ -3,11 +3,8 @@
 import typer
 
 GAME, BANK = "training", "bank trained"
-TRAINED = {GAME: {"seeds", "threads", "homes", "measured_only"}, BANK: {"threads", "homes"}}
-"""Parts that train a model, and are run when they are named: in the coin game, and at the bank's desk; what each takes.
-
-The bank's has one seed: either of its arms takes the better part of an hour.
-"""
+TRAINED = {GAME: {"seeds", "threads", "homes", "measured_only"}, BANK: {"seeds", "threads", "homes"}}
+"""Parts that train a model, in the coin game and at the bank's desk, run when they are named; what each takes."""
 
 
 def refuse_unused(context: typer.Context, only: str | None) -> None:

@@ -111,8 +111,12 @@ class BankHome:
 
     def has_learned(self, seed: int) -> bool:
         """Whether other weights than those of SFT came of it; the same ones are registered once."""
+        return self.made(_rehearsed(seed), TAUGHT) != TAUGHT
+
+    def made(self, name: str, start: str) -> str:
+        """The adapter that a training made; the one that it began with, where it left the weights as they were."""
         with closing(open_store(self._settings)) as store:
-            return lookup(store, _rehearsed(seed)) is not None
+            return start if lookup(store, name) is None else name
 
     def measure(self, seed: int, temperature: float, models: Sequence[str] = ()) -> EvalReport:
         """Agents on the same held-out scenarios: several attempts as they sample, or one at their surest.

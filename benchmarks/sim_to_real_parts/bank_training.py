@@ -48,15 +48,15 @@ def rows(home: Path, threads: int, seeds: int, *, quick: bool) -> list[Row]:
         bank.rehearse(seed)
         bank.stages.once(f"world {seed}", f"{_CAPTURED} scenarios, seed {seed}",
                          partial(trained_desk.keep, home, _CAPTURED, seed))  # fmt: skip
-        suite, first = f"{SUITE}{seed}", f"{IN_WORLD}-{seed}"
-        bank.rehearse(seed, suite, IN_WORLD, _UNKNOWN_IS_WORST)
-        bank.rehearse(seed + _OTHER_STARTS, suite, AGAIN, _UNKNOWN_IS_WORST, start=first)
-    before, rehearsed = bank.measure(0, 1.0).models
+        bank.rehearse(seed, f"{SUITE}{seed}", IN_WORLD, _UNKNOWN_IS_WORST)
+        bank.rehearse(seed + _OTHER_STARTS, f"{SUITE}{seed}", AGAIN, _UNKNOWN_IS_WORST, _made(bank, IN_WORLD, seed))
+    # The first seed of the real bank is measured beside the agent that all begin with.
+    first = bank.measure(0, 1.0, () if bank.has_learned(0) else [TAUGHT]).models
+    before, known = first[0], {model.model: model for model in first}
     reports = {arm: list[ModelReport]() for arm in _ARMS}
     for arm, seed in product(_ARMS, all_seeds):
-        # The first seed of the real bank is measured beside the agent that all begin with.
-        is_known = (arm, seed) == (REHEARSED, 0)
-        reports[arm] += [rehearsed] if is_known else bank.measure(seed, 1.0, [_named(arm, seed)]).models
+        name = _made(bank, arm, seed)
+        reports[arm] += [known[name]] if name in known else bank.measure(seed, 1.0, [name]).models
     found = [row(f"{BANK}: real success before, {TAUGHT}", before.success.estimate, interval=_ends(before))]
     for seed in all_seeds:
         for arm, told in reports.items():
@@ -109,6 +109,11 @@ def _compared(
 def _named(arm: str, seed: int) -> str:
     """What an arm's adapter of that seed is called; the second half of a training goes by seeds of its own."""
     return f"{arm}-{seed + _OTHER_STARTS if arm == AGAIN else seed}"
+
+
+def _made(bank: BankHome, arm: str, seed: int) -> str:
+    """The adapter that an arm came to."""
+    return bank.made(_named(arm, seed), _made(bank, IN_WORLD, seed) if arm == AGAIN else TAUGHT)
 
 
 def _of_steps(home: Path, what: str, arm: str, seed: int) -> list[Row]:

@@ -41,7 +41,7 @@ class Argument:
 
 @dataclass(frozen=True)
 class Contract:
-    """What one tool's schema asks of the arguments by name. `closed`: others are refused."""
+    """What one tool's schema asks of the arguments by name. `closed`: others are refused; `lax`: what is let pass."""
 
     tool: str
     properties: Mapping[str, Argument]

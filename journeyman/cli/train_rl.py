@@ -212,6 +212,8 @@ def line_of(report: "RLStepReport") -> str:
         parts.append(f"gap {values['gap']:+.2f}{bounds}")
     if values.get("audited"):
         parts.append(f"{values['held']:.0f} of {values['audited']:.0f} wins replay")
+    if "unknown" in values:
+        parts.append(f"{values['unknown']:.0f} abstained from, counted as worst")
     if "forged delimiters" in values:
         parts.append(f"{values['forged delimiters']:.0f} forged delimiters stripped")
     parts.append(" ".join(f"{name} {seconds:.0f}s" for name, seconds in report.phases.items() if seconds >= 0.5))

@@ -12,13 +12,14 @@ import pytest
 from typer.testing import CliRunner
 
 from journeyman.cli.main import app
-from journeyman.cli.train_rl import algorithm_of
+from journeyman.cli.train_rl import algorithm_of, line_of
 from journeyman.config import Settings
 from journeyman.errors import InvalidInput, NotFound
 from journeyman.records import Filter, Point, Run, Trajectory
 from journeyman.records.algorithm import ALGORITHMS
 from journeyman.registry.adapters import find_adapter
 from journeyman.store.sql import SqlStore, open_store
+from journeyman.training.reinforcement.step_report import RLStepReport
 
 SUITE = "tests.training.reinforcement.conftest:LetterSuite"
 SMALL = (
@@ -48,6 +49,16 @@ def train(*arguments: str, code: int = 0) -> str:
     result = CliRunner().invoke(app, ["train", *arguments], catch_exceptions=False)
     assert result.exit_code == code, result.output
     return result.output
+
+
+def test_the_line_of_a_step_says_how_many_attempts_a_world_could_not_judge() -> None:
+    def line(values: dict[str, float]) -> str:
+        return line_of(RLStepReport(2, 5, 0.25, 0.0, 0.5, 1, 4, 60.0, {"sample": 3.0}, values))
+
+    assert line({"unknown": 3.0}) == (
+        "step 2/5  reward 0.25 [0.00, 0.50]  1 of 4 groups silent  3 abstained from, counted as worst  sample 3s"
+    )
+    assert "abstained" not in line({})
 
 
 def test_a_run_prints_its_equation_and_keeps_attempts_curves_and_an_adapter(store: SqlStore) -> None:

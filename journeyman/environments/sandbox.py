@@ -3,8 +3,8 @@
 With bubblewrap (`bwrap`; Debian's package `bubblewrap`) the program sees the system's libraries and Python read-only,
 an empty `/tmp` in memory, no network, none of our environment variables and no other process; it may write to one
 folder if it is given one. Without it, a process of its own has the same limits of time, memory, processes and output,
-and writes no file unless it was given a folder, but it can read what we can and reach the network: a warning says so,
-and isolation="required" refuses.
+and puts nothing into files unless it was given a folder, but it can read, empty and delete what we can, and reach the
+network: a warning says so, and isolation="required" refuses.
 """
 
 import asyncio
@@ -156,7 +156,8 @@ def python_command(*words: str) -> list[str]:
 
     The interpreter itself: a virtual environment's link leads out of what the program sees.
     """
-    return [str(Path(sys.executable).resolve()), "-I", *words]
+    # Not -I: it would leave out PYTHONHASHSEED, and a program that lists a set would answer differently each time.
+    return [str(Path(sys.executable).resolve()), "-s", "-P", *words]
 
 
 def isolation_here() -> str:
@@ -263,8 +264,8 @@ def _without(isolation: Isolation) -> list[str]:
 @cache
 def _warn() -> None:
     log.warning(
-        "CODE OF OTHERS RUNS WITH LIMITS ALONE: bubblewrap is missing or cannot make namespaces here, so it can read "
-        "your files and reach the network; install it (apt install bubblewrap)"
+        "CODE OF OTHERS RUNS WITH LIMITS ALONE: bubblewrap is missing or cannot make namespaces here, so it can read, "
+        "empty and delete your files, and reach the network; install it (apt install bubblewrap)"
     )
 
 

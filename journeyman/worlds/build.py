@@ -99,7 +99,8 @@ def build(
     InvalidInput when no transition has a state, or there are too few sessions to hold some out.
     """
     stated = [each for each in transitions if each.before is not None and each.after is not None]
-    usable = after_change(with_families([each for each in stated if not is_passing(each)]))
+    of_all_times = with_families([each for each in stated if not is_passing(each)])
+    usable = after_change(of_all_times)
     sessions = len({each.session for each in usable})
     if sessions < _FEWEST_SESSIONS:
         raise InvalidInput(
@@ -129,7 +130,7 @@ def build(
         rules = {tool: rule for tool, rule in rules.items() if trials[tool].admitted or trials[tool].trust >= least}
     votes = own_votes(told) if cautious else trusts(told)
     return Built(
-        shapes(usable), _with_rules(footprints(usable), rules), rules, trials, usable, votes, let_in,
+        shapes(of_all_times), _with_rules(footprints(usable), rules), rules, trials, usable, votes, let_in,
         calibrated(transitions), mined(transitions, rules), outside, least, None, cautious,
         contracts_of(tools, transitions),
     )  # fmt: skip

@@ -79,7 +79,10 @@ class Drawing:
             text = template
             for argument, value in arguments.items():
                 text = text.replace(_slot(argument), json.dumps(str(value), ensure_ascii=False)[1:-1])
-            answer = json.loads(text)
+            try:
+                answer = json.loads(text)
+            except ValueError:  # What was told was a number, and this name is none.
+                continue
             # Told without an error, it is a cell like any other: asked again, it is no longer open.
             changes = _pinned(state.document, cell_of(tool, arguments), answer) if error is None else ()
             return Recorded(answer, changes, error, count / (count + 1), (f"{count} calls such as this",))

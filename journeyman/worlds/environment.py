@@ -68,7 +68,7 @@ class WorldEnvironment:
         self.abstained: str | None = None
         self._draws = Draws(f"{world.name}/{seed}/{start.id}")
         self._said = 0
-        self._failed: set[str] = set()
+        self._failed: dict[str, bool] = {}
         self.is_done = False
 
     async def start(self) -> Observation:
@@ -122,7 +122,7 @@ class WorldEnvironment:
             self.state.fork(),
             self.clock.fork(),
             list(self.log),
-            set(self._failed),
+            dict(self._failed),
         )
         twin._real = None if self._real is None else self._real.again()
         return twin
@@ -140,8 +140,8 @@ class WorldEnvironment:
         return await asyncio.to_thread(self._told, name, arguments) if asks else self._told(name, arguments)
 
     def _told(self, name: str, arguments: dict[str, Any]) -> str:
-        fault = self._faults.strike(self._draws, name, self.state.step, name in self._failed)
-        self._failed = self._failed | {name} if fault else self._failed - {name}
+        fault = self._faults.strike(self._draws, name, self.state.step, self._failed.get(name))
+        self._failed[name] = fault is not None
         self.clock.advance(self._faults.latency(self._draws, name, self.state.step))
         told = fault.observation if fault is not None else None
         if fault is None or fault.carried_out:

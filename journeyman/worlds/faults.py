@@ -17,12 +17,15 @@ from journeyman.worlds.transitions import Transition
 Mode = Literal["faithful", "stress", "off"]
 _SHRINKAGE = 20.0
 """How many calls of the tool's family its own rate is worth: few calls say little about rare faults."""
+_FIRST_GUESS = 2.0
 _TRANSIENT = ("timeout", "timed out", "try again", "rate limit", "too many requests", "unavailable", "429", "503")
 
 
 @dataclass(frozen=True)
 class ToolFaults:
     """One tool: each transient fault's rate a call, the chance that one follows at once on another, its latencies.
+
+    The rates are of all calls, those in bursts among them.
 
     `examples` are answers of each kind as they were recorded; `latencies` are in seconds, sorted.
     """
@@ -71,14 +74,16 @@ class Faults:
         if self.mode == "faithful" and self.times != 1:
             raise InvalidInput(f"faithful faults come as often as they did, not {self.times:g} times so; take stress")
 
-    def strike(self, draws: Draws, tool: str, step: int, failed_before: bool) -> Fault | None:
-        """The fault of this call; None when there is none. `failed_before`: the tool's last call met one."""
+    def strike(self, draws: Draws, tool: str, step: int, failed_before: bool | None) -> Fault | None:
+        """The fault of this call; None when there is none.
+
+        `failed_before`: whether the tool's last call met one; None for its first call in the episode.
+        """
         faults = self.tools.get(tool)
         if faults is None or self.mode == "off":
             return None
-        total = sum(faults.rates.values())
-        chance = max(total, faults.again) if failed_before else total
-        if total == 0 or draws.uniform("fault", tool, step) >= min(1.0, chance * self.times):
+        chance = _chance(sum(faults.rates.values()), faults.again, failed_before)
+        if chance == 0 or draws.uniform("fault", tool, step) >= min(1.0, chance * self.times):
             return None
         kinds = sorted(faults.rates)
         kind = draws.rng("kind", tool, step).choices(kinds, [faults.rates[each] for each in kinds])[0]
@@ -115,7 +120,7 @@ def calibrated(transitions: Sequence[Transition]) -> dict[str, ToolFaults]:
             faults[each.tool, each.error] += 1
             examples.setdefault((each.tool, each.error), each.observation)
     everywhere = sum(faults.values()) / max(1, sum(calls.values()))
-    again = _again(transitions)
+    bursts = _bursts(transitions)
     found = {}
     for tool, count in calls.items():
         own = {kind: seen for (name, kind), seen in faults.items() if name == tool}
@@ -123,11 +128,22 @@ def calibrated(transitions: Sequence[Transition]) -> dict[str, ToolFaults]:
         shrunk = (total + _SHRINKAGE * everywhere) / (count + _SHRINKAGE) if total else 0.0
         found[tool] = ToolFaults(
             {kind: shrunk * seen / total for kind, seen in sorted(own.items())},
-            again.get(tool, 0.0),
+            _again(*bursts.get(tool, (0, 0)), shrunk),
             {kind: examples[tool, kind] for kind in sorted(own)},
             tuple(sorted(latencies.get(tool, ()))),
         )
     return found
+
+
+def _chance(rate: float, again: float, failed_before: bool | None) -> float:
+    """A call's chance to fail, such that of all calls `rate` do: where faults come in bursts, fewer begin.
+
+    The two-state chain whose share of failures is `rate` and that fails again at `again` begins to fail at
+    rate · (1 − again) / (1 − rate).
+    """
+    if failed_before is None or again <= rate or rate == 1:
+        return rate
+    return again if failed_before else rate * (1 - again) / (1 - rate)
 
 
 def is_transient(kind: str) -> bool:
@@ -135,8 +151,14 @@ def is_transient(kind: str) -> bool:
     return any(word in kind.lower() for word in _TRANSIENT)
 
 
-def _again(transitions: Sequence[Transition]) -> dict[str, float]:
-    """How often a tool's transient fault was followed by another one at its next call in the session."""
+def _again(followed: int, faults: int, rate: float) -> float:
+    """The chance that a fault follows on another, with as many more looks at its plain rate as a first guess is worth."""
+    return (followed + _FIRST_GUESS * rate) / (faults + _FIRST_GUESS)
+
+
+def _bursts(transitions: Sequence[Transition]) -> dict[str, tuple[int, int]]:
+    """By tool: how many of its transient faults were followed by another one at its next call in the session, and how
+    many were followed by any call."""
     last: dict[tuple[str, str], bool] = {}
     follows, both = Counter[str](), Counter[str]()
     for each in transitions:
@@ -145,4 +167,4 @@ def _again(transitions: Sequence[Transition]) -> dict[str, float]:
             follows[each.tool] += 1
             both[each.tool] += failed
         last[each.session, each.tool] = failed
-    return {tool: both[tool] / count for tool, count in follows.items()}
+    return {tool: (both[tool], count) for tool, count in follows.items()}

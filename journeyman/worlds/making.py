@@ -80,6 +80,7 @@ def make_world(
         "sessions": len({each.session for each in traces.transitions}),
         "calls": len(traces.transitions),
         "left out": dict(traces.left_out),
+        "in doubt": dict(traces.in_doubt),
         "named": traces.named,
         "redacted": dict(traces.redacted),
         "changes with several possible causes": learned.unclear,

@@ -13,6 +13,7 @@ import ast
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import Any
 
 from journeyman.environments.sandbox import SandboxLimits, python_command, run_sandboxed_here
@@ -45,12 +46,15 @@ class Program:
     limits: SandboxLimits = LIMITS
 
     def run(self, arguments: Mapping[str, Any], document: Any) -> tuple[Any, tuple[Change, ...], str | None]:
-        """Answer, changes and kind of error; ProgramFailed when it raised, looped or answered no JSON."""
+        """Answer, changes and kind of error; ProgramFailed when it raised, looped or gave no answer."""
         before = _slice(document, self.footprint)
         asked = {"source": self.source, "tool": self.tool, "state": before, "arguments": dict(arguments)}
-        found = json.loads(self._said(json.dumps(asked)))
-        changes = difference(before, found["state"])
-        return found["answer"], changes, error_kind(found["answer"], arguments)
+        said = self._said(json.dumps(asked))
+        try:
+            answer, after = itemgetter("answer", "state")(json.loads(said))
+        except (ValueError, LookupError, TypeError) as problem:
+            raise ProgramFailed(f"the twin of {self.tool} ended without an answer; nothing was changed") from problem
+        return answer, difference(before, after), error_kind(answer, arguments)
 
     def _said(self, asked: str) -> bytes:
         result = run_sandboxed_here(python_command("-S", "-c", _RUNNER), asked.encode(), self.limits)

@@ -5,6 +5,8 @@ import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
+from operator import itemgetter
 from typing import Any
 
 from journeyman.worlds.transitions import Transition
@@ -13,7 +15,7 @@ Schema = dict[str, Any]
 JSON_TYPES = frozenset({"array", "boolean", "integer", "null", "number", "object", "string"})
 _MOST_NAMES = 12
 """An object with more different keys than this, most of them rare, is a map: its keys are data."""
-_FEW_ON_EITHER_SIDE = 3
+_FEWEST_OF_A_SHAPE = 3
 _FEWEST_IDS = 8
 _MOST_LOOKS = 3
 
@@ -144,17 +146,16 @@ def _of_results(calls: Sequence[Transition]) -> Schema | None:
 
 
 def _change(calls: Sequence[Transition]) -> int | None:
-    """Where results begin to have other keys for good, with enough calls on either side to say so."""
+    """Where results last began to have other keys for good: no shape comes again, and each is seen often enough."""
     keyed = [
         (place, frozenset(each.observation))
         for place, each in enumerate(calls)
         if each.error is None and isinstance(each.observation, Mapping)
     ]
-    for cut in range(_FEW_ON_EITHER_SIDE, len(keyed) - _FEW_ON_EITHER_SIDE + 1):
-        before, after = {keys for _, keys in keyed[:cut]}, {keys for _, keys in keyed[cut:]}
-        if len(before) == 1 and len(after) == 1 and before != after:
-            return keyed[cut][0]
-    return None
+    runs = [(keys, [place for place, _ in run]) for keys, run in groupby(keyed, key=itemgetter(1))]
+    for_good = len({keys for keys, _ in runs}) == len(runs)
+    often = all(len(places) >= _FEWEST_OF_A_SHAPE for _, places in runs)
+    return runs[-1][1][0] if len(runs) > 1 and for_good and often else None
 
 
 def _object(objects: Sequence[Mapping[str, Any]]) -> Schema:

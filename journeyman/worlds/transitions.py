@@ -1,7 +1,8 @@
 """What a system did, call by call: the material that a world is made of.
 
-A transition is one tool call and what came of it. Calls without a result, arguments that are no JSON object, and
-answers of one session that contradict each other are counted and named, never guessed at.
+A transition is one tool call and what came of it. Calls without a result and arguments that are no JSON object are left
+out, counted and named, never guessed at. Answers of one session that contradict each other are named too, and kept:
+something outside may have changed what they tell.
 """
 
 import hashlib
@@ -70,18 +71,28 @@ def with_families(transitions: Sequence[Transition]) -> list[Transition]:
 class Traces:
     """Transitions, what was left out of them, and the tools that were on offer.
 
-    `left_out` counts by reason, `named` lists some of each, so that a person can look.
+    `left_out` counts by reason, as does `in_doubt` what is used all the same; `named` lists some of each, so that a
+    person can look.
     """
 
     transitions: list[Transition] = field(default_factory=list)
     tools: dict[str, Tool] = field(default_factory=dict)
     left_out: Counter[str] = field(default_factory=Counter)
+    in_doubt: Counter[str] = field(default_factory=Counter)
     named: dict[str, list[str]] = field(default_factory=dict)
     redacted: Counter[str] = field(default_factory=Counter)
 
     def leave_out(self, reason: str, name: str) -> None:
         """Count what cannot be used, and name it."""
         self.left_out[reason] += 1
+        self._name(reason, name)
+
+    def doubt(self, reason: str, name: str) -> None:
+        """Count what is used though it may not be as it seems, and name it."""
+        self.in_doubt[reason] += 1
+        self._name(reason, name)
+
+    def _name(self, reason: str, name: str) -> None:
         names = self.named.setdefault(reason, [])
         if len(names) < _MOST_NAMED:
             names.append(name)
@@ -263,5 +274,5 @@ def _finished(traces: Traces, redactor: Redactor) -> Traces:
     cleaned = with_common_kinds(cleaned)
     traces.transitions = cleaned
     for _, other in contradictions(cleaned):
-        traces.leave_out("answers that contradict the one before", f"{other.name} {other.tool}")
+        traces.doubt("answers that contradict the one before", f"{other.name} {other.tool}")
     return traces

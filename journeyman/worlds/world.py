@@ -145,7 +145,7 @@ def load_world(name: str, folder: Path) -> World:
         if wire["format"] != FORMAT:
             raise InvalidInput(f"{path} has format {wire['format']}, and this version reads {FORMAT}; build it again")
         return _read(name, wire, _is_trusted(wire["source"], folder))
-    except (zstandard.ZstdError, ValueError, KeyError, TypeError) as problem:
+    except (zstandard.ZstdError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise InvalidInput(f"{path} is no world that can be read ({problem}); build it again") from problem
 
 

@@ -34,6 +34,13 @@ async def test_it_answers_and_says_how_it_ran(either: bool) -> None:
     assert (result.code, result.out, result.ended, result.isolated) == (0, b"HELLO\n", "by itself", either)
 
 
+async def test_what_lists_a_set_says_the_same_each_time(either: bool) -> None:
+    code = "import sys; print(list({chr(number) for number in range(97, 123)}), sys.path[0] == '')"
+    first, *others = [await python(code) for _ in range(3)]
+    assert first.out.endswith(b"False\n")
+    assert {each.out for each in others} == {first.out}
+
+
 def still_running(code: str) -> list[str]:
     found = []
     for each in Path("/proc").glob("[0-9]*/cmdline"):

@@ -69,7 +69,31 @@ def test_errors_that_the_state_explains_are_no_faults():
 def test_bursts_are_measured():
     pattern = [True, True, False, False, False, True, True, False]
     calls = [Transition("pay", {}, {}, "s", n, TIMEOUT if bad else None) for n, bad in enumerate(pattern)]
-    assert calibrated(calls)["pay"].again == 0.5
+    found = calibrated(calls)["pay"]
+    assert found.again == pytest.approx((2 + 2 * found.rates[TIMEOUT]) / (4 + 2))
+
+
+def test_bursts_make_no_more_faults_than_there_were():
+    # One fault in ten calls, and every second one is followed by another.
+    bad = [False] * 16 + [True, True, False, True] + [False] * 20
+    calls = [Transition("pay", {}, {}, f"s{n // 40}", n, TIMEOUT if bad[n % 40] else None) for n in range(4000)]
+    tools = calibrated(calls)
+    assert tools["pay"].again == pytest.approx(0.33, abs=0.01)
+    assert tools["pay"].rates[TIMEOUT] == pytest.approx(0.075, abs=0.001)
+    faults, struck = Faults(tools), Counter[bool | None]()
+    for episode in range(1000):
+        draws, before = Draws(f"e{episode}"), None
+        for step in range(20):
+            fault = faults.strike(draws, "pay", step, before)
+            struck[before] += fault is not None
+            before = fault is not None
+    assert struck.total() / 20_000 == pytest.approx(tools["pay"].rates[TIMEOUT], abs=0.01)
+    assert struck[True] / struck.total() == pytest.approx(tools["pay"].again, abs=0.05)
+
+
+def test_a_single_burst_does_not_make_a_tool_that_never_recovers():
+    calls = [Transition("pay", {}, {}, "s", n, TIMEOUT if n in (50, 51) else None) for n in range(100)]
+    assert calibrated(calls)["pay"].again < 0.5
 
 
 def test_every_kind_of_bug_is_found_where_it_is_and_only_there():

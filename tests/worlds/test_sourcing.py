@@ -88,6 +88,19 @@ def test_a_name_unlike_all_that_exist_is_answered_as_other_such_names_were():
     assert Drawing(told[:-1]).absent("balance", {"account": "McCoy"}, state) is None
 
 
+def test_a_name_that_is_no_number_is_not_told_as_one():
+    told = [
+        each
+        for number in range(17, 20)
+        for each in session(f"n-{number}", ("find", {"id": str(number)}, {"error": "unknown", "id": number}))
+    ]
+    drawing = Drawing(told)
+    found = drawing.absent("find", {"id": "23"}, State({}))
+    assert found is not None
+    assert found.observation == {"error": "unknown", "id": 23}
+    assert drawing.absent("find", {"id": "007"}, State({})) is None
+
+
 def test_that_nobody_has_a_name_is_remembered_as_what_was_told():
     def nobody(name: str) -> list[Transition]:
         return session(f"n-{name}", ("find", {"name": name}, {"matches": 0}))

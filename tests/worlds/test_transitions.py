@@ -57,6 +57,7 @@ def test_an_answer_that_contradicts_the_one_before_is_named():
         conversation(*read("a", 3), *read("b", 3), *read("c", 3), *read("d", 3), *read("e", 9))
     ])  # fmt: skip
     assert traces.named["answers that contradict the one before"] == ["s1#4 stock"]
+    assert (traces.left_out.total(), traces.in_doubt.total(), len(traces.transitions)) == (0, 1, 5)
     ticking = from_trajectories([conversation(*read("a", 1), *read("b", 2), *read("c", 3))])
     assert contradictions(ticking.transitions) == []
 

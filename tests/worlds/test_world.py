@@ -10,6 +10,7 @@ from functools import cache
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from journeyman.config import Settings
 from journeyman.environments.admission import check_suite, fingerprint, keep, standing_of
@@ -191,6 +192,15 @@ def test_a_world_survives_its_file(tmp_path: Path):
         load_world("shop", tmp_path)
 
 
+@pytest.mark.parametrize("broken", [{"rules": []}, {"states": []}, {"memory": [[[]] * 10]}, {"starts": [None]}])
+def test_a_file_that_is_no_world_is_refused_in_words(tmp_path: Path, broken: dict[str, object]):
+    path = world().save(tmp_path)
+    wire = json.loads(zstandard.ZstdDecompressor().decompress(path.read_bytes(), 1 << 28))
+    path.write_bytes(zstandard.compress(json.dumps(wire | broken).encode()))
+    with pytest.raises(InvalidInput, match="is no world that can be read .*; build it again"):
+        load_world("shop", tmp_path)
+
+
 def test_who_asks_for_a_few_starts_at_every_step_meets_them_all():
     starts = tuple(replace(world().starts[0], id=f"conversation {number}") for number in range(12))
     suite = WorldSuite(replace(world(), starts=starts))
@@ -281,6 +291,9 @@ def test_a_program_that_loops_is_killed_and_one_that_breaks_is_named():
     breaks = Program("restock", "def restock(state, arguments):\n    return state['elsewhere']\n", feet)
     with pytest.raises(ProgramFailed, match="KeyError"):
         breaks.run({}, {"shop": {"items": {}}})
+    leaves = Program("restock", "def restock(state, arguments):\n    raise SystemExit(0)\n", feet)
+    with pytest.raises(ProgramFailed, match="ended without an answer; nothing was changed"):
+        leaves.run({}, {"shop": {"items": {}}})
 
 
 def test_a_program_that_writes_outside_its_footprint_is_refused():

@@ -135,6 +135,21 @@ def test_a_schema_that_changed_half_way_is_told_and_the_old_calls_are_left_out()
     assert shape.changed_at == "s#5"
     assert shape.result is not None
     assert list(shape.result["properties"]) == ["cents"]
+    newest = [Transition("price", {}, {"money": 1}, "s", place) for place in range(10, 15)]
+    assert shapes([*calls, *newest])["price"].changed_at == "s#10"
+    # A key that comes and goes is one that may be missing.
+    assert shapes([*calls, *newest, *calls])["price"].changed_at is None
+
+
+def test_a_world_says_where_a_tool_changed_and_answers_as_it_is_now():
+    old = [replace(each, session=f"old-{each.session}") for each in shop.sessions(6)]
+    before = [replace(e, observation={"amount": 1}) if e.tool == "read_item" and e.error is None else e for e in old]
+    found = build([*before, *shop.sessions(12, 50)])
+    shape = found.shapes["read_item"]
+    assert str(shape.changed_at).startswith("plain-")
+    assert shape.result is not None
+    assert set(shape.result["properties"]) == {"stock", "price"}
+    assert not any(call.session.startswith("old-") for call in found.memory if call.tool == "read_item")
 
 
 def test_too_few_sessions_are_refused():

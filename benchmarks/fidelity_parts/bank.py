@@ -15,7 +15,7 @@ from journeyman.worlds.behaviour import compare, of_behaviour
 from journeyman.worlds.card import LAWS, LEAD, SPLITS, FidelityCard, Measure
 from journeyman.worlds.making import admitted, divide, make_world
 from journeyman.worlds.sourcing import sourced
-from journeyman.worlds.transitions import from_trajectories
+from journeyman.worlds.traces import from_trajectories
 from journeyman.worlds.world import World
 
 _SCENARIOS = 60

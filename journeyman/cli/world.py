@@ -36,7 +36,7 @@ from journeyman.worlds.real import Allowed, allow, allowed_for, forbid
 from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
-from journeyman.worlds.transitions import Traces, from_exchanges
+from journeyman.worlds.traces import Traces, from_exchanges
 from journeyman.worlds.world import Condition, World, load_world, trust
 
 app = typer.Typer(help="Build a simulated system from captured calls, and see how true it is.", no_args_is_help=True)

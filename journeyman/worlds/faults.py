@@ -152,7 +152,7 @@ def is_transient(kind: str) -> bool:
 
 
 def _again(followed: int, faults: int, rate: float) -> float:
-    """The chance that a fault follows on another, with as many more looks at its plain rate as a first guess is worth."""
+    """The chance that a fault follows on another: a first guess, its plain rate, counts as two looks."""
     return (followed + _FIRST_GUESS * rate) / (faults + _FIRST_GUESS)
 
 

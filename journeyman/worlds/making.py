@@ -20,7 +20,8 @@ from journeyman.worlds.programs import read_programs
 from journeyman.worlds.resolver import LEAST, Learned
 from journeyman.worlds.sourcing import sourced
 from journeyman.worlds.state import drawn
-from journeyman.worlds.transitions import Traces, Transition, from_trajectories
+from journeyman.worlds.traces import Traces, from_trajectories
+from journeyman.worlds.transitions import Transition
 from journeyman.worlds.world import Condition, Start, World, with_card
 
 _HELD_OUT = 4

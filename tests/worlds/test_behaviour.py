@@ -11,7 +11,7 @@ from journeyman.records import Message, Trajectory
 from journeyman.records.message import assistant, call, tool_result, user
 from journeyman.worlds.behaviour import compare, of_behaviour
 from journeyman.worlds.resolver import Answer
-from journeyman.worlds.transitions import from_trajectories
+from journeyman.worlds.traces import from_trajectories
 
 
 class Halved:

@@ -1,10 +1,13 @@
 """From conversations to transitions: what is taken, what is left out and named, what is redacted."""
 
 import json
+from datetime import UTC, datetime
 
+from journeyman.capture.trajectories import join
 from journeyman.records import Choice, Exchange, Message, Trajectory
 from journeyman.records.message import FunctionCall, ToolCall, assistant, call, tool_result, user
-from journeyman.worlds.transitions import contradictions, error_kind, from_exchanges, from_trajectories
+from journeyman.worlds.traces import from_exchanges, from_trajectories
+from journeyman.worlds.transitions import contradictions, error_kind
 
 
 def conversation(*messages: Message, session: str = "s1") -> Trajectory:
@@ -75,6 +78,64 @@ def test_captured_calls_count_once_however_many_branches_share_them():
     ]
     traces = from_exchanges([first, *later])
     assert [each.tool for each in traces.transitions] == ["stock"]
+
+
+def asked(at: int, said: tuple[Message, ...], reply: Message, session: str | None = "s") -> Exchange:
+    return Exchange(
+        id=f"e{at}", at=datetime(2026, 1, 1, 0, at, tzinfo=UTC), latency=1.0, model="m", state="complete",
+        messages=said, choices=(Choice(message=reply),), session=session,
+    )  # fmt: skip
+
+
+def test_a_session_is_one_run_of_time_whatever_conversations_and_branches_it_has():
+    def told(id: str, cents: int) -> Message:
+        return tool_result(id, json.dumps({"cents": cents}))
+
+    hello, look, pay = user("hello"), call("c1", "balance"), call("c2", "pay", cents=30)
+    first = (hello, look, told("c1", 100))
+    second = (user("how much is left?"), call("c1", "balance"), told("c1", 70))
+    traces = from_exchanges([
+        asked(0, (hello,), look), asked(1, first, pay),
+        asked(4, (*first, pay, tool_result("c2", "{}")), assistant("!")),
+        # Another conversation of the session, whose ids begin anew, while the first one waited for its last reply.
+        asked(5, second[:1], second[1]), asked(6, second, assistant("70")),
+        # The first conversation, tried again later from its first look.
+        asked(7, first, call("c3", "balance")),
+        asked(8, (*first, call("c3", "balance"), told("c3", 70)), assistant("70")),
+    ])  # fmt: skip
+    assert [(each.name, each.tool, each.observation) for each in traces.transitions] == [
+        ("s#0", "balance", {"cents": 100}), ("s#1", "pay", {}), ("s#2", "balance", {"cents": 70}),
+        ("s#3", "balance", {"cents": 70}),
+    ]  # fmt: skip
+    assert [each.latency for each in traces.transitions] == [59.0, 179.0, 59.0, 59.0]
+
+
+def test_calls_without_a_session_are_of_one_conversation_however_often_it_was_tried_again():
+    opening, look = (user("hello"),), call("c1", "stock", item="lamp")
+    answered = (*opening, look, tool_result("c1", '{"stock": 3}'))
+    tried = [asked(at, answered, assistant(f"{at} times three"), None) for at in (1, 2, 3)]
+    exchanges = [asked(0, opening, look, None), *tried]
+    traces = from_exchanges(exchanges)
+    assert [each.name for each in traces.transitions] == ["e0#0"]
+    branches = [branch for found in join(exchanges) for branch in found.branches]
+    assert {branch.trajectory().session for branch in branches} == {"e0"}
+
+
+def test_a_result_belongs_to_one_call_even_where_ids_come_again():
+    two = Message(role="assistant", tool_calls=tuple(
+        ToolCall(id="c0", function=FunctionCall(name="get", arguments=json.dumps({"account": name})))
+        for name in ("A1", "B2")
+    ))  # fmt: skip
+    both = from_trajectories([conversation(two, tool_result("c0", '{"v": 1}'), tool_result("c0", '{"v": 2}'))])
+    assert [each.observation for each in both.transitions] == [{"v": 1}, {"v": 2}]
+    one = from_trajectories([conversation(two, tool_result("c0", '{"v": 1}'))])
+    assert [each.observation for each in one.transitions] == [{"v": 1}]
+    assert one.named == {"calls without a result": ["s1#1 get"]}
+    later = from_trajectories([
+        conversation(call("c0", "get", account="A1"), call("c0", "get", account="B2"), tool_result("c0", '{"v": 2}'))
+    ])  # fmt: skip
+    assert [(each.arguments, each.observation) for each in later.transitions] == [({"account": "B2"}, {"v": 2})]
+    assert later.left_out == {"calls without a result": 1}
 
 
 def test_one_kind_of_error_has_one_name():

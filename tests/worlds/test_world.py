@@ -27,7 +27,7 @@ from journeyman.worlds.environment import WorldEnvironment, WorldSuite, world_su
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.making import make_world
 from journeyman.worlds.programs import Program
-from journeyman.worlds.transitions import Traces
+from journeyman.worlds.traces import Traces
 from journeyman.worlds.verdict import verify
 from journeyman.worlds.world import World, load_world, trust, with_card
 from tests.worlds import shop
@@ -197,7 +197,7 @@ def test_a_file_that_is_no_world_is_refused_in_words(tmp_path: Path, broken: dic
     path = world().save(tmp_path)
     wire = json.loads(zstandard.ZstdDecompressor().decompress(path.read_bytes(), 1 << 28))
     path.write_bytes(zstandard.compress(json.dumps(wire | broken).encode()))
-    with pytest.raises(InvalidInput, match="is no world that can be read .*; build it again"):
+    with pytest.raises(InvalidInput, match=r"is no world that can be read .*; build it again"):
         load_world("shop", tmp_path)
 
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from journeyman.capture.redact import Redactor
 from journeyman.capture.redact_patterns import BUILT_IN
 from journeyman.records import Message, Trajectory
-from journeyman.worlds.transitions import Traces
+from journeyman.worlds.traces import Traces
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,7 @@ from journeyman.worlds.texts.twins import twins_of
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.trials import Trial
 
-FORMAT = 3
+FORMAT = 4
 _FILE = "world.json.zst"
 _CONSENT = "trusted-programs"
 _MOST_BYTES = 1 << 30

@@ -14,7 +14,7 @@ from journeyman.capture.redact_names import PLACEHOLDER, Names, read_key
 from journeyman.capture.redact_patterns import BUILT_IN, Look, Rule, Span
 from journeyman.config import RedactionSettings
 from journeyman.errors import InvalidInput
-from journeyman.records import Feedback, Message, WireExchange
+from journeyman.records import Feedback, Message, Tool, Trajectory, WireExchange
 from journeyman.records.message import Role
 
 Json = dict[str, Any]
@@ -94,6 +94,22 @@ class Redactor:
         self.counts.update(found.found)
         return cleaned
 
+    def trajectory(self, trajectory: Trajectory) -> Trajectory:
+        """An attempt whose messages and tools hold nothing that the rules find, without tokens that would spell it."""
+        parts = {
+            "messages": [message.wire() for message in trajectory.messages],
+            "tools": [tool.wire() for tool in trajectory.tools],
+        }
+        found = _Pass(self._suspected(parts), self._names)
+        cleaned = found.value(parts)
+        if not found.found:
+            return trajectory
+        self.counts.update(found.found)
+        return trajectory.model_copy(update={
+            "messages": tuple(map(Message.model_validate, cleaned["messages"])),
+            "tools": tuple(map(Tool.model_validate, cleaned["tools"])), "tokens": (),
+        })  # fmt: skip
+
     def feedback(self, feedback: Feedback) -> Feedback:
         """A judgement whose comment, label and correction hold nothing that the rules find."""
         correction = feedback.correction.wire() if feedback.correction else None
@@ -132,6 +148,13 @@ def redactor_of(settings: RedactionSettings, home: Path) -> Redactor | None:
         reversible=settings.reversible,
         identifiers=settings.identifiers,
     )
+
+
+def strict_redactor(settings: RedactionSettings, home: Path) -> Redactor:
+    """One that looks for everything, whatever is asked for at capture, under this installation's key: the same value
+    has the same name each time."""
+    given = settings.key.get_secret_value() if settings.key else None
+    return Redactor(BUILT_IN, key=read_key(given, settings.key_file, home), patterns=settings.patterns)
 
 
 class _Pass:

@@ -11,8 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from journeyman.capture.redact import Redactor
-from journeyman.capture.redact_patterns import BUILT_IN
+from journeyman.capture.redact import strict_redactor
 from journeyman.cli.captured import open_captured
 from journeyman.cli.eval import ApiKey, BaseUrl, Concurrency, MaxTokens, open_engine
 from journeyman.config import Settings
@@ -231,7 +230,7 @@ def _told(attempts: Sequence[Trajectory]) -> None:
 def _captured(settings: Settings, where: str) -> list[Exchange]:
     """Captured calls without secrets, as a world is built of them."""
     found: list[Exchange] = []
-    asked, redactor = Filter.parse(where), Redactor(BUILT_IN)
+    asked, redactor = Filter.parse(where), strict_redactor(settings.redaction, settings.home)
     with open_captured(settings) as store:
         while page := store.find(Exchange, asked, after=found[-1].id if found else None, limit=_PAGE):
             found += page

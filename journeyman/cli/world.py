@@ -13,8 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from journeyman.capture.redact import Redactor
-from journeyman.capture.redact_patterns import BUILT_IN
+from journeyman.capture.redact import Redactor, strict_redactor
 from journeyman.capture.trajectories import join
 from journeyman.cli.captured import open_captured
 from journeyman.config import Settings
@@ -84,6 +83,7 @@ def build_command(
     Several are called NAME-1, NAME-2 ..., and NAME stands for all of them: what trains in it draws one for each group.
     """
     settings = Settings()
+    redactor = strict_redactor(settings.redaction, settings.home)
     conditions = tuple(map(_condition, success or ()))
     asks = _model(settings, name, model, model_url, model_key_env)
     _refuse_beside_tools(attempts is not None or words, asks, least, members)
@@ -91,14 +91,13 @@ def build_command(
         if where or twins is not None:
             raise InvalidInput("--attempts takes stored attempts, and --where and --twins speak of captured calls")
         stored = _attempts(settings, attempts)
-        make = partial(make_world, trajectories=stored, success=conditions)
+        make = partial(make_world, trajectories=stored, redactor=redactor, success=conditions)
         if words:
-            make = partial(make_text_world, traces=read_episodes(stored), success=conditions)
+            make = partial(make_text_world, traces=read_episodes(stored, redactor), success=conditions)
         _build(settings, name, members, seed, make)
         return
     asked = Filter.parse(where)
     source = twins.read_text(encoding="utf-8") if twins is not None else ""
-    redactor = Redactor(BUILT_IN)
     cleaned = _captured(settings, asked, redactor)
     trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
     if words:
@@ -132,7 +131,6 @@ def _captured(settings: Settings, asked: Filter, redactor: Redactor) -> list[Exc
 
 def _traces(cleaned: list[Exchange], redactor: Redactor) -> Traces:
     traces = from_exchanges(cleaned, redactor)
-    traces.redacted = redactor.counts
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"
         raise InvalidInput(f"{len(cleaned)} calls hold no tool call with its result ({told}); nothing was built")

@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
+from journeyman.capture.redact import Redactor
+from journeyman.capture.redact_patterns import BUILT_IN
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Trajectory
 from journeyman.worlds.baselines import baselines
@@ -51,6 +53,7 @@ def make_world(
     trajectories: Sequence[Trajectory],
     *,
     traces: Traces | None = None,
+    redactor: Redactor | None = None,
     source: str = "",
     success: Sequence[Condition] = (),
     seed: int = 0,
@@ -59,13 +62,18 @@ def make_world(
 ) -> World:
     """A world with its card. `traces` are the trajectories' transitions, where they were already read.
 
+    Otherwise secrets are taken out by `redactor`: every built-in rule, if None, under a key that is made up. Only one
+    with a key of its own makes the same world of the same attempts, where there was anything to take out.
     What answers is built without the held-out sessions, so that the card is of exactly this world. Episodes may begin
     where they began, too, except those of the unseen policy: who asks otherwise leaves other things unsaid. `source` is
     the text of hand-written twins, which run, fenced in, to be judged: whoever gives it here has agreed to that.
     `success` is what must hold in the end of an episode. `least` is the trust that a guess must have earned; `model` is
     asked where nothing better is known, as far as it earns it.
     """
-    traces = traces or from_trajectories(trajectories)
+    if traces is None:
+        redactor = redactor or Redactor(BUILT_IN)
+        trajectories = [redactor.trajectory(each) for each in trajectories]
+        traces = from_trajectories(trajectories, redactor)
     divided = divide(traces.transitions, seed)
     training = [each for each in traces.transitions if each.session in divided.training]
     learned = sourced(training)

@@ -60,12 +60,12 @@ class Traces:
 
 def from_trajectories(trajectories: Iterable[Trajectory], redactor: Redactor | None = None) -> Traces:
     """The transitions of attempts, in the order of their conversations. `redactor`: every built-in rule, if None."""
-    traces, heard = Traces(), _Heard()
-    for trajectory in trajectories:
+    redactor, traces, heard = redactor or Redactor(BUILT_IN), Traces(), _Heard()
+    for trajectory in map(redactor.trajectory, trajectories):
         traces.tools |= {tool.function.name: tool for tool in trajectory.tools}
         said = [_Said(message, trajectory.at) for message in trajectory.messages]
         heard.add(trajectory, said, among=trajectory.session)
-    return _finished(traces, heard, redactor or Redactor(BUILT_IN))
+    return _finished(traces, heard, redactor)
 
 
 def from_exchanges(exchanges: Iterable[Exchange], redactor: Redactor | None = None) -> Traces:
@@ -187,7 +187,6 @@ def _finished(traces: Traces, heard: _Heard, redactor: Redactor) -> Traces:
     """Without secrets, with the kinds of errors, and with what contradicts itself named."""
     for session, calls in heard.sessions.items():
         _read(traces, session, calls)
-    before = Counter(redactor.counts)
     cleaned = []
     for each in traces.transitions:
         text = redactor.text(json.dumps([each.arguments, each.observation], ensure_ascii=False))
@@ -195,7 +194,7 @@ def _finished(traces: Traces, heard: _Heard, redactor: Redactor) -> Traces:
         cleaned.append(
             replace(each, arguments=arguments, observation=observation, error=error_kind(observation, arguments))
         )
-    traces.redacted = Counter(redactor.counts) - before
+    traces.redacted = Counter(redactor.counts)
     cleaned = with_common_kinds(cleaned)
     traces.transitions = cleaned
     for _, other in contradictions(cleaned):

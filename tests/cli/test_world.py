@@ -129,3 +129,21 @@ def test_secrets_never_reach_the_file(run, captured):
     world = load_world("support", Settings().home / "worlds")
     assert world.notes["redacted"]["secret"] >= 1
     assert secret not in repr(world)
+    run("build", "again")
+    assert load_world("again", Settings().home / "worlds").content == world.content
+
+
+def test_secrets_of_stored_attempts_never_reach_the_file_either(run):
+    secret = "sk-proj-" + "Zx9Yw8Vu" * 6
+    store = open_store(Settings())
+    for number, played in enumerate(asyncio.run(play(gold, "gold", "train", 24, 0))):
+        opening = user(f"{played.messages[1].text} Write to ada@example.org, my key is {secret}.")
+        messages = (played.messages[0], opening, *played.messages[2:])
+        store.put(played.model_copy(update={"messages": messages, "session": f"a{number}"}))
+    store.close()
+    run("build", "attempted", "--attempts", "bank")
+    world = load_world("attempted", Settings().home / "worlds")
+    assert "my key is [secret:" in world.starts[0].messages[-1].text
+    assert not any(word in repr(world) for word in (secret, "ada@example.org"))
+    run("build", "again", "--attempts", "bank")
+    assert load_world("again", Settings().home / "worlds").content == world.content

@@ -20,11 +20,12 @@ from journeyman.config import Settings
 from journeyman.datasets.duplicates import without_duplicates
 from journeyman.datasets.versions import Made, check_name, keep_dataset
 from journeyman.environments.sandbox import isolation_here
-from journeyman.errors import InvalidInput, NotFound
+from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Exchange, Filter, Trajectory, WireExchange
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
 from journeyman.worlds.card import SPLITS, FidelityCard
+from journeyman.worlds.consent import agree, is_agreed
 from journeyman.worlds.ensemble import forget_members, member_names, save_members
 from journeyman.worlds.learned.earning import said_of
 from journeyman.worlds.learned.model import Answers
@@ -36,7 +37,7 @@ from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
 from journeyman.worlds.traces import Traces, from_exchanges
-from journeyman.worlds.world import Condition, World, load_world, trust
+from journeyman.worlds.world import Condition, World, load_world
 
 app = typer.Typer(help="Build a simulated system from captured calls, and see how true it is.", no_args_is_help=True)
 
@@ -110,8 +111,9 @@ def build_command(
         make_world, trajectories=trajectories, traces=traces, source=source, success=conditions, least=trusted,
         model=asks,
     ))  # fmt: skip
-    if source:
-        trust(source, settings.home / "worlds")
+    for words in (source, asks.proposer.asked_of if asks else ""):
+        if words:
+            agree(words, settings.home / "worlds")
 
 
 def _refuse_beside_tools(of_words: bool, asks: Model | None, least: float | None, members: int) -> None:
@@ -158,7 +160,14 @@ def show_command(
             typer.echo(world.source or "it has no hand-written twins")
         else:
             _print(world)
-            if found := allowed_for(world.name, folder):
+            if world.built.proposer is not None and not is_agreed(world.built.proposer.asked_of, folder):
+                typer.echo(f"it asks {world.built.proposer.asked_of}; agree: journeyman world trust {world.name}")
+            try:
+                found = allowed_for(world, folder)
+            except Refused as stale:
+                typer.echo(str(stale))
+                continue
+            if found is not None:
                 typer.echo(f"asked for real: {', '.join(found.tools)} of {shlex.join(found.command)}")
 
 
@@ -183,13 +192,18 @@ def rows_command(
 
 @app.command("trust")
 def trust_command(name: Annotated[str, _NAME]) -> None:
-    """Agree that the hand-written twins of a world that came from elsewhere may run on this machine."""
+    """Agree to what a world that came from elsewhere would do: run its hand-written twins, and ask its model."""
     folder = Settings().home / "worlds"
     # Members of an ensemble are built with the same hand-written twins.
     world = load_world(member_names(name, folder)[0], folder)
-    if not world.source:
-        raise NotFound("hand-written twin", name, [], "This world runs no code")
-    typer.echo(f"trusted: {trust(world.source, folder)}, run in {isolation_here()}")
+    model = world.built.proposer
+    if not world.source and model is None:
+        raise NotFound("hand-written twin or model", name, [], "This world runs no code and asks nobody")
+    if world.source:
+        typer.echo(f"trusted: {agree(world.source, folder)}, run in {isolation_here()}")
+    if model is not None:
+        agree(model.asked_of, folder)
+        typer.echo(f"trusted: {model.asked_of} is told what is called in this world")
 
 
 @app.command("allow")

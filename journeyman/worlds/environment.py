@@ -240,7 +240,7 @@ def world_suite(name: str, folder: Path | None = None) -> WorldSuite | EnsembleS
 def _opened(name: str, folder: Path) -> WorldSuite:
     world = load_world(name, folder)
     learned = learned_of(world.built.proposer, world.built.memory, folder / name, Settings())
-    return WorldSuite(world, training=True, learned=learned, allowed=allowed_for(name, folder))
+    return WorldSuite(world, training=True, learned=learned, allowed=allowed_for(world, folder))
 
 
 def _answered(name: str, arguments: dict[str, Any], told: Any, answer: Answer, fault: Fault | None) -> Answered:

@@ -1,6 +1,7 @@
 """A world's first layer: tools that only read may be asked of the real system, where whoever runs the world allows it.
 
-What is allowed lies beside the world's file and is no part of it: a world that came from elsewhere starts nothing here.
+What is allowed lies in the folder that holds all worlds, and only for the world as it was then: one that came from
+elsewhere starts nothing here, and of one that was built again nobody knows what its tools change.
 """
 
 import hashlib
@@ -67,29 +68,39 @@ def allow(world: World, folder: Path, allowed: Allowed, *, reads_only_for_sure: 
             "changes anything, and every attempt would act on the real system. Nothing was allowed. Say --reads-only "
             "if you know that it changes nothing"
         )
-    path = folder / world.name / _FILE
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(asdict(allowed)), encoding="utf-8")
-    partial.replace(path)
+    _keep(_kept(folder) | {world.name: {"world": world.content, **asdict(allowed)}}, folder)
 
 
 def forbid(name: str, folder: Path) -> bool:
     """Take back what was allowed; whether anything was."""
-    path = folder / name / _FILE
-    was_there = path.is_file()
-    path.unlink(missing_ok=True)
-    return was_there
+    kept = _kept(folder)
+    if name not in kept:
+        return False
+    del kept[name]
+    _keep(kept, folder)
+    return True
 
 
-def allowed_for(name: str, folder: Path) -> Allowed | None:
-    """What was allowed here; None where nothing was. InvalidInput for a file that cannot be read."""
-    path = folder / name / _FILE
-    if not path.is_file():
+def allowed_for(world: World, folder: Path) -> Allowed | None:
+    """What was allowed here; None where nothing was.
+
+    Refused where the world was built again since. InvalidInput for a file that cannot be read.
+    """
+    kept = _kept(folder).get(world.name)
+    if kept is None:
         return None
     try:
-        return Allowed(**{key: tuple(map(str, value)) for key, value in json.loads(path.read_text("utf-8")).items()})
-    except (ValueError, TypeError, AttributeError) as problem:
-        raise InvalidInput(f"{path} does not say what is allowed ({problem}); allow it again") from problem
+        content = kept.pop("world")
+        found = Allowed(**{key: tuple(map(str, value)) for key, value in kept.items()})
+    except (TypeError, AttributeError, LookupError) as problem:
+        raise _unreadable(folder, problem) from problem
+    if content != world.content:
+        raise Refused(
+            f"world {world.name} was built again since {', '.join(found.tools)} of {found.command[0]} were allowed, "
+            "and may show now that they change something; nothing was asked. Allow them again, or: journeyman world "
+            f"forbid {world.name}"
+        )
+    return found
 
 
 class RealTools:
@@ -125,6 +136,26 @@ class RealTools:
         session, self._session = self._session, None
         if session is not None:
             await session.close()
+
+
+def _kept(folder: Path) -> dict[str, dict[str, Any]]:
+    path = folder / _FILE
+    try:
+        found: dict[str, dict[str, Any]] = json.loads(path.read_text("utf-8")) if path.is_file() else {}
+        return dict(found)
+    except (ValueError, TypeError) as problem:
+        raise _unreadable(folder, problem) from problem
+
+
+def _keep(kept: Mapping[str, Mapping[str, Any]], folder: Path) -> None:
+    path = folder / _FILE
+    partial = path.with_suffix(".partial")
+    partial.write_text(json.dumps(kept), encoding="utf-8")
+    partial.replace(path)
+
+
+def _unreadable(folder: Path, problem: Exception) -> InvalidInput:
+    return InvalidInput(f"{folder / _FILE} does not say what is allowed ({problem}); delete it, and allow it again")
 
 
 def _footprint(world: World, tool: str) -> Footprint:

@@ -1,6 +1,6 @@
 """A world: what it answers from, where its episodes begin, how it fails, and how true it was measured to be.
 
-Its file is data: compressed JSON. Programs in it are text until somebody has read them and said so (`trust`).
+Its file is data: compressed JSON. Programs in it are text until somebody has read them and said so (`consent.agree`).
 """
 
 import hashlib
@@ -16,6 +16,7 @@ from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Message, Tool
 from journeyman.worlds.build import Built
 from journeyman.worlds.card import FidelityCard, allow_training
+from journeyman.worlds.consent import is_agreed
 from journeyman.worlds.contracts import Contracts
 from journeyman.worlds.faults import Bug, Faults, Mode, ToolFaults
 from journeyman.worlds.footprints import Footprint
@@ -30,7 +31,6 @@ from journeyman.worlds.trials import Trial
 
 FORMAT = 4
 _FILE = "world.json.zst"
-_CONSENT = "trusted-programs"
 _MOST_BYTES = 1 << 30
 Condition = Mapping[str, Any]
 """What must hold in the end of an episode: see `verdict.verify`."""
@@ -144,23 +144,9 @@ def load_world(name: str, folder: Path) -> World:
         wire = json.loads(data)
         if wire["format"] != FORMAT:
             raise InvalidInput(f"{path} has format {wire['format']}, and this version reads {FORMAT}; build it again")
-        return _read(name, wire, _is_trusted(wire["source"], folder))
+        return _read(name, wire, not wire["source"] or is_agreed(wire["source"], folder))
     except (zstandard.ZstdError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise InvalidInput(f"{path} is no world that can be read ({problem}); build it again") from problem
-
-
-def trust(source: str, folder: Path) -> str:
-    """Remember that programs of exactly this text may run on this machine; their hash."""
-    name = hashlib.sha256(source.encode()).hexdigest()
-    with (folder / _CONSENT).open("a", encoding="utf-8") as kept:
-        kept.write(f"{name}\n")
-    return name
-
-
-def _is_trusted(source: str, folder: Path) -> bool:
-    path = folder / _CONSENT
-    known = path.read_text(encoding="utf-8").split() if path.is_file() else []
-    return not source or hashlib.sha256(source.encode()).hexdigest() in known
 
 
 def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:

@@ -66,7 +66,7 @@ def test_build_then_show_then_the_gate(run, captured):
     assert all(start.messages[0].role == "system" for start in world.starts)
     with pytest.raises(Refused, match="S2"):
         load_suite("world/support")
-    with pytest.raises(NotFound, match="hand-written twin"):
+    with pytest.raises(NotFound, match="hand-written twin or model"):
         run("trust", "support")
 
 
@@ -78,7 +78,7 @@ def test_members_of_an_ensemble_are_built_of_other_sessions(run, captured):
     one, other = (load_world(name, Settings().home / "worlds") for name in ("team-1", "team-2"))
     assert {call.session for call in one.built.memory} != {call.session for call in other.built.memory}
     assert {start.id for start in one.starts} == {start.id for start in other.starts}
-    with pytest.raises(NotFound, match="hand-written twin"):
+    with pytest.raises(NotFound, match="hand-written twin or model"):
         run("trust", "team")
 
 
@@ -94,7 +94,7 @@ def test_real_tools_are_allowed_shown_and_forbidden_for_all_members(run, capture
         "asked for real: find_customer of bank-server --read-only; journeyman world forbid team takes it back\n"
     )
     allowed = Allowed(("find_customer",), ("bank-server", "--read-only"), ("BANK_KEY",))
-    assert [allowed_for(name, folder) for name in ("team-1", "team-2")] == [allowed] * 2
+    assert [allowed_for(load_world(name, folder), folder) for name in ("team-1", "team-2")] == [allowed] * 2
     assert run("show", "team").count("asked for real: find_customer of bank-server --read-only\n") == 2
     assert run("forbid", "team") == "nothing is asked for real any more\n"
     assert run("forbid", "team") == "nothing was asked for real\n"

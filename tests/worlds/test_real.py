@@ -2,6 +2,7 @@
 
 import json
 import sys
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -79,13 +80,18 @@ def test_only_what_reads_may_be_allowed_and_it_is_kept_beside_the_world(world, t
     for nothing in (Allowed((), ("server",)), Allowed(("read_item",), ())):
         with pytest.raises(InvalidInput, match="are needed; nothing was allowed"):
             allow(world, folder, nothing)
-    assert allowed_for("shop", folder) is None
+    assert allowed_for(world, folder) is None
     allow(world, folder, READING)
-    assert allowed_for("shop", folder) == READING
+    assert allowed_for(world, folder) == READING
     assert load_world("shop", folder).content == world.content
+    # A folder that is handed on brings nothing that is allowed, and one that is taken in finds nothing.
+    assert [path.name for path in (folder / "shop").iterdir()] == ["world.json.zst"]
+    assert allowed_for(replace(world, name="another"), folder) is None
+    with pytest.raises(Refused, match="was built again since read_item of shop-server were allowed"):
+        allowed_for(replace(world, starts=()), folder)
     assert forbid("shop", folder)
     assert not forbid("shop", folder)
-    assert allowed_for("shop", folder) is None
+    assert allowed_for(world, folder) is None
 
 
 def test_what_was_checked_without_real_tools_is_not_what_is_played_with_them(world):
@@ -95,12 +101,11 @@ def test_what_was_checked_without_real_tools_is_not_what_is_played_with_them(wor
     assert plain.content == world.content
 
 
-def test_a_file_that_says_nothing_allows_nothing(tmp_path):
-    (tmp_path / "shop").mkdir()
-    for text in ("no json", "[1]", '{"tools": ["read_item"], "other": []}'):
-        (tmp_path / "shop" / "real-tools.json").write_text(text)
-        with pytest.raises(InvalidInput, match="allow it again"):
-            allowed_for("shop", tmp_path)
+def test_a_file_that_says_nothing_allows_nothing(world, tmp_path):
+    for text in ("no json", "[1]", '{"shop": {"tools": ["read_item"]}}', '{"shop": {"world": "", "other": []}}'):
+        (tmp_path / "real-tools.json").write_text(text)
+        with pytest.raises(InvalidInput, match="delete it, and allow it again"):
+            allowed_for(world, tmp_path)
 
 
 async def test_the_real_tool_is_asked_and_the_world_answers_the_rest(world, served, monkeypatch):
@@ -128,11 +133,11 @@ async def test_the_real_tool_is_asked_and_the_world_answers_the_rest(world, serv
 
 
 async def test_a_server_that_does_not_answer_loses_the_attempt_by_name(served):
-    tools = RealTools(served, longest=5)
+    tools = RealTools(served, longest=60)
     try:
         with pytest.raises(UpstreamFailed, match="is gone in the middle of a call"):
             await tools.answer("read_item", {"item": "gone"})
-        hasty = RealTools(served, longest=5)
+        hasty = RealTools(served, longest=60)
         await hasty.answer("list_orders", {})
         hasty._longest = 0.2
         with pytest.raises(UpstreamFailed, match=r"the real read_item did not answer within 0\.2 s"):

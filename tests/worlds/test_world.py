@@ -22,6 +22,7 @@ from journeyman.records.reinforcement import RLConfig
 from journeyman.store.memory import MemoryStore
 from journeyman.worker.reinforcement import plan_rl_run
 from journeyman.worlds.card import FidelityCard
+from journeyman.worlds.consent import agree
 from journeyman.worlds.ensemble import forget_members, save_members
 from journeyman.worlds.environment import WorldEnvironment, WorldSuite, world_suite
 from journeyman.worlds.footprints import Footprint
@@ -29,7 +30,7 @@ from journeyman.worlds.making import make_world
 from journeyman.worlds.programs import Program
 from journeyman.worlds.traces import Traces
 from journeyman.worlds.verdict import verify
-from journeyman.worlds.world import World, load_world, trust, with_card
+from journeyman.worlds.world import World, load_world, with_card
 from tests.worlds import shop
 
 STOCK = ("shop", "items")
@@ -268,7 +269,7 @@ def test_programs_in_a_file_do_not_run_before_somebody_agreed(tmp_path: Path):
             world(), source=source, trusted=False, card=FidelityCard(world=found.content, seed=0, measures=())
         ).check_training()
     assert not mark.exists()
-    trust(source, tmp_path)
+    agree(source, tmp_path)
     assert set(load_world("shop", tmp_path).built.programs) == {"restock"}
     assert not mark.exists()
 

@@ -12,8 +12,9 @@ from journeyman.config import Settings
 from journeyman.datasets.asking import Question, ask_all
 from journeyman.datasets.cache import AnswerBook
 from journeyman.datasets.nodes import Asking, digest
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, Refused
 from journeyman.records import Message, Sampling
+from journeyman.worlds.consent import is_agreed
 from journeyman.worlds.expressions import Scene, Unknown, resolve
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.learned.prompt import MOST_CELLS, NEIGHBOURS, VERSION, question_of, read_answer, schema_of
@@ -144,5 +145,15 @@ def _shown(value: Any, expression: Any, scene: Scene, changed: set[Place]) -> An
 def learned_of(
     proposer: Proposer | None, memory: Sequence[Transition], folder: Path, settings: Settings
 ) -> ModelLayer | None:
-    """The learned layer of a world whose files are in `folder`; None where no model was ever asked about it."""
-    return None if proposer is None else ModelLayer(proposer, memory, Answers(proposer, folder, settings))
+    """The learned layer of a world whose files are in `folder`; None where no model was ever asked about it.
+
+    Refused where nobody here has agreed to ask it: who made the world chose where the calls would be sent.
+    """
+    if proposer is None:
+        return None
+    if not is_agreed(proposer.asked_of, folder.parent):
+        raise Refused(
+            f"world {folder.name} asks {proposer.asked_of}, and nobody agreed to that here; nothing was sent. If you "
+            f"do: journeyman world trust {folder.name}"
+        )
+    return ModelLayer(proposer, memory, Answers(proposer, folder, settings))

@@ -18,3 +18,10 @@ class Proposer:
     trust: Mapping[str, float] = field(default_factory=dict)
     tried: Mapping[str, int] = field(default_factory=dict)
     right: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def asked_of(self) -> str:
+        """Whom it sends the calls of an episode to, and with which key: what somebody must have agreed to."""
+        url = self.url or "its provider, or this installation's gateway"
+        key = f", with the key in {self.key_env}" if self.key_env else ""
+        return f"the model {self.model} at {url}{key}"

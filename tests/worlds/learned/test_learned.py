@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from journeyman.config import Settings
-from journeyman.errors import InvalidInput
+from journeyman.errors import InvalidInput, Refused
 from journeyman.rendering.chat import ChatTokenizer
 from journeyman.training.samples import whole
 from journeyman.worlds.build import Built, build
+from journeyman.worlds.consent import agree
 from journeyman.worlds.learned.earning import earned, said_of
 from journeyman.worlds.learned.model import Answers, ModelLayer, learned_of
 from journeyman.worlds.learned.patches import from_patch, to_patch
@@ -158,6 +159,9 @@ def test_a_world_with_a_model_survives_its_file(chat_server, tmp_path):  # noqa:
     World("shop", replace(built(), proposer=proposer), ()).save(tmp_path)
     again = load_world("shop", tmp_path)
     assert again.built.proposer == proposer
+    with pytest.raises(Refused, match=rf"asks the model gpt-4.1 at {chat_server.url}, and nobody .*world trust shop"):
+        learned_of(again.built.proposer, again.built.memory, tmp_path / "shop", Settings())
+    agree(proposer.asked_of, tmp_path)
     opened = learned_of(again.built.proposer, again.built.memory, tmp_path / "shop", Settings())
     assert opened is not None
     assert opened.trust("sell") == 0.8

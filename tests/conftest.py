@@ -4,11 +4,16 @@ import fcntl
 import os
 from pathlib import Path
 
+import hypothesis
 import pytest
 
 # Before anything imports torch, here and in the processes that tests start: two pools of threads on few cores crawl.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+
+# A machine that is busy for a moment is no bug: no example is judged by its seconds.
+hypothesis.settings.register_profile("unhurried", deadline=None)
+hypothesis.settings.load_profile("unhurried")
 
 pytest_plugins = ["tests.absences", "tests.tiny", "tests.postgres"]
 

@@ -4,6 +4,7 @@ import contextlib
 import logging
 import socket
 from pathlib import Path
+from uuid import uuid4
 
 import pytest
 
@@ -62,6 +63,7 @@ def still_running(code: str) -> list[str]:
 async def test_what_takes_too_much_is_stopped_with_all_it_started(either: bool, code: str, ended: str) -> None:
     seconds = 1.5 if ended == "time" else 30
     limits = QUICK.model_copy(update={"seconds": seconds})
+    code += f"\n# {uuid4().hex}"  # Words that no other process has.
     result = await run_sandboxed(python_command("-S", "-c", code), limits=limits)
     assert result.ended == ended
     assert result.code != 0 or ended == "output"

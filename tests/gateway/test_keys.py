@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import threading
 import time
 from datetime import timedelta
 
@@ -26,10 +27,13 @@ class CountingStore(MemoryStore):
     def __init__(self):
         super().__init__()
         self.asked, self.away, self.slow = 0, False, 0.0
+        self.goes_on = threading.Event()
+        self.goes_on.set()
 
     def find(self, *arguments, **named):
         self.asked += 1
         time.sleep(self.slow)
+        assert self.goes_on.wait(60)
         if self.away:
             raise ConnectionError("postgresql://anna:secret@db is away")
         return super().find(*arguments, **named)
@@ -141,10 +145,11 @@ async def test_whatever_is_wrong_with_a_key_the_words_are_the_same(store, opened
 
 
 async def test_a_key_expires_while_it_is_in_use(store, opened):
-    store.put(kept(expires=now() + timedelta(seconds=0.3)))
+    expires = now() + timedelta(seconds=3)
+    store.put(kept(expires=expires))
     keys = await opened(store)
     assert (await keys.check(bearer())).known
-    await asyncio.sleep(0.35)
+    await asyncio.sleep((expires - now()).total_seconds() + 0.05)
     await refused(keys, bearer())
 
 
@@ -247,14 +252,15 @@ async def test_a_slow_store_holds_up_nobody_who_is_known(store, opened):
     store.put(kept())
     keys = await opened(store)
     await keys.check(bearer())
-    store.slow = 0.5
+    store.goes_on.clear()
     stranger = asyncio.create_task(refused(keys, bearer("jm-none")))
-    await asyncio.sleep(0.05)
-    began = time.monotonic()
-    for _ in range(100):
-        await keys.check(bearer())
-    assert time.monotonic() - began < 0.4
-    store.slow = 0
+    try:
+        await asyncio.sleep(0.05)
+        for _ in range(100):
+            await keys.check(bearer())
+        assert not stranger.done()
+    finally:
+        store.goes_on.set()
     await stranger
 
 

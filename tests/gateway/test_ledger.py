@@ -103,8 +103,9 @@ async def engine() -> AsyncIterator[CountingEngine]:
 
 @pytest.fixture
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Calls that the engine does not list are given up at once."""
+    """Calls that the engine does not list are given up at once, and the engine is read when the test says so."""
     monkeypatch.setattr(ledgers, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(ledgers, "READ_EVERY_SECONDS", 3600.0)
 
 
 @pytest.fixture

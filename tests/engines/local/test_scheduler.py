@@ -3,6 +3,7 @@
 import shutil
 import threading
 import time
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -65,7 +66,7 @@ def test_what_is_shared_with_another_request_is_copied_also_while_that_one_runs(
     engine = start(rows=4)
     shared = random_prompts(1, seed=7, longest=2)[0] * 100
     begun = threading.Event()
-    first = engine.ask([*shared, 7], max_tokens=60, on_piece=lambda update: begun.set())
+    first = engine.ask([*shared, 7], max_tokens=60, on_piece=lasting(begun))
     assert begun.wait(WAIT)
     second = engine.ask([*shared, 9, 11])
     third = engine.ask([*shared, 9, 11], "red")
@@ -80,7 +81,7 @@ def test_a_name_that_was_given_to_other_weights_uses_nothing_of_the_old_ones(sta
     engine = start(rows=3, loras={"mine": loras["red"]})
     prompt = random_prompts(1, seed=8)[0]
     begun = threading.Event()
-    running = engine.ask(prompt, "mine", max_tokens=80, on_piece=lambda update: begun.set())
+    running = engine.ask(prompt, "mine", max_tokens=80, on_piece=lasting(begun))
     assert begun.wait(WAIT)
 
     def replace(model):
@@ -133,11 +134,21 @@ def test_logprobs_are_those_of_the_whole_vocabulary_at_temperature_one(start, re
         torch.testing.assert_close(torch.tensor([top.logprob for top in tops]), values, atol=1e-4, rtol=0)
 
 
+def lasting(begun: threading.Event) -> Callable[[Update], None]:
+    """What is told of each piece: that the reply has begun. It takes its time, so that the reply lasts."""
+
+    def told(update: Update) -> None:
+        begun.set()
+        time.sleep(0.01)
+
+    return told
+
+
 def test_cancelling_ends_a_reply_and_frees_its_slot(start, reference):
     engine = start(rows=1)
     prompt = random_prompts(1, seed=12)[0]
     begun = threading.Event()
-    hog = engine.ask(prompt, max_tokens=400, on_piece=lambda update: begun.set())
+    hog = engine.ask(prompt, max_tokens=400, on_piece=lasting(begun))
     assert begun.wait(WAIT)
     waiting = [engine.ask([9, 9, index]) for index in range(3)]
     gone = engine.ask([8, 8])
@@ -184,7 +195,7 @@ def test_numbers_that_are_not_finite_end_one_request_and_spoil_no_other(start, r
 def test_closing_answers_everything_that_is_unfinished_and_refuses_what_comes_later(start):
     engine = start(rows=1)
     begun = threading.Event()
-    asked = [engine.ask([5, 6, 7], max_tokens=450, on_piece=lambda update: begun.set()), engine.ask([7])]
+    asked = [engine.ask([5, 6, 7], max_tokens=450, on_piece=lasting(begun)), engine.ask([7])]
     assert begun.wait(WAIT)
     engine.scheduler.close()
     for each in asked:
@@ -256,7 +267,7 @@ def test_those_who_matter_more_go_first(start):
     engine = start(rows=1)
     order: list[str] = []
     begun = threading.Event()
-    hog = engine.ask([5, 6], max_tokens=200, on_piece=lambda update: begun.set())
+    hog = engine.ask([5, 6], max_tokens=200, on_piece=lasting(begun))
     assert begun.wait(WAIT)
     later = [
         engine.ask([7, number], max_tokens=2, priority=priority, on_piece=lambda update, name=name: order.append(name))
@@ -291,7 +302,7 @@ def test_a_deadline_ends_a_request_that_runs_and_one_that_waits(start):
 def test_more_than_may_wait_are_told_to_come_back(start):
     engine = start(rows=1, waiting=2)
     begun = threading.Event()
-    hog = engine.ask([5, 6], max_tokens=300, on_piece=lambda update: begun.set())
+    hog = engine.ask([5, 6], max_tokens=300, on_piece=lasting(begun))
     assert begun.wait(WAIT)
     waiting = [engine.ask([7, number], max_tokens=1) for number in range(2)]
     with pytest.raises(Overloaded) as caught:
@@ -468,7 +479,7 @@ def test_the_engine_keeps_its_threads_when_an_adapter_is_read_first(tiny, loras)
 def test_who_waits_behind_a_full_cache_hears_of_the_deadline_and_what_never_fits_is_refused(start):
     engine = start(rows=4, context=128, cache_tokens=128)
     begun = threading.Event()
-    hog = engine.ask([5, 6], max_tokens=110, ignore_eos=True, on_piece=lambda update: begun.set())
+    hog = engine.ask([5, 6], max_tokens=110, ignore_eos=True, on_piece=lasting(begun))
     assert begun.wait(WAIT)
     head = engine.ask(random_prompts(1, seed=20, longest=2)[0] * 110, max_tokens=1)
     late = engine.ask([7], deadline=0.0)

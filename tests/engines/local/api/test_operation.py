@@ -20,6 +20,7 @@ from journeyman.engines.local.counters import Counters
 from tests.engines.local.conftest import WAIT
 
 HELLO = [{"role": "user", "content": "hello, world!"}]
+TO_THE_LAST_TOKEN = {"ignore_eos": True}
 SAMPLE = re.compile(r"^([a-z_]+)(?:\{(.*)\})? (\S+)$")
 
 
@@ -145,10 +146,24 @@ def test_wrong_paths_and_methods_are_errors_in_openais_shape(served, method, pat
         assert (error.headers["allow"] is not None) == (status == 405)
 
 
-def test_who_finds_the_queue_full_is_told_when_to_come_back(serve):
+def slow_down(served, monkeypatch):
+    """Every step lasts long enough: the long reply must not have ended before the others are there."""
+    forward = served.model.forward
+
+    def slowly(*arguments):
+        time.sleep(0.02)
+        return forward(*arguments)
+
+    monkeypatch.setattr(served.model, "forward", slowly)
+
+
+def test_who_finds_the_queue_full_is_told_when_to_come_back(serve, monkeypatch):
     served = serve(rows=1, queue=2)
+    slow_down(served, monkeypatch)
     with served.client as client:
-        stream = client.chat.completions.create(model="tiny", messages=HELLO, n=3, max_tokens=400, stream=True)
+        stream = client.chat.completions.create(
+            model="tiny", messages=HELLO, n=3, max_tokens=400, stream=True, extra_body=TO_THE_LAST_TOKEN
+        )
         next(iter(stream))
         with pytest.raises(openai.RateLimitError) as caught:
             client.chat.completions.create(model="tiny", messages=HELLO)
@@ -160,13 +175,7 @@ def test_who_finds_the_queue_full_is_told_when_to_come_back(serve):
 
 def test_people_who_wait_go_before_rollouts(serve, monkeypatch):
     served = serve(rows=1)
-    forward = served.model.forward
-
-    def slowly(*arguments):
-        time.sleep(0.02)  # or the long reply has ended before the others are there
-        return forward(*arguments)
-
-    monkeypatch.setattr(served.model, "forward", slowly)
+    slow_down(served, monkeypatch)
 
     def asked(name, **body):
         body = {"model": "tiny", "messages": HELLO, "max_tokens": 2, **body}
@@ -174,7 +183,9 @@ def test_people_who_wait_go_before_rollouts(serve, monkeypatch):
             client.chat.completions.create(**body, extra_headers={"x-request-id": name})
 
     with served.client as client, ThreadPoolExecutor(3) as threads:
-        hog = client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=400, stream=True)
+        hog = client.chat.completions.create(
+            model="tiny", messages=HELLO, max_tokens=400, stream=True, extra_body=TO_THE_LAST_TOKEN
+        )
         next(iter(hog))
         for number, (name, priority) in enumerate({"rollout": 1, "person": 0, "other rollout": 1}.items(), start=1):
             threads.submit(asked, name, extra_body={"priority": priority})
@@ -184,8 +195,9 @@ def test_people_who_wait_go_before_rollouts(serve, monkeypatch):
     assert [entry["request"] for entry in entries][-3:] == ["person", "rollout", "other rollout"]
 
 
-def test_a_drain_finishes_what_runs_and_takes_nothing_new(serve):
+def test_a_drain_finishes_what_runs_and_takes_nothing_new(serve, monkeypatch):
     served = serve()
+    slow_down(served, monkeypatch)
     ended = []
 
     def wait_for_the_end():
@@ -194,7 +206,9 @@ def test_a_drain_finishes_what_runs_and_takes_nothing_new(serve):
     waiting = threading.Thread(target=wait_for_the_end)
     waiting.start()
     with served.client as client:
-        stream = iter(client.chat.completions.create(model="tiny", messages=HELLO, max_tokens=300, stream=True))
+        stream = iter(client.chat.completions.create(
+            model="tiny", messages=HELLO, max_tokens=150, stream=True, extra_body=TO_THE_LAST_TOKEN
+        ))  # fmt: skip
         next(stream)
         status, content = served.post("/drain", {})
         assert (status, json.loads(content)) == (202, {"status": "draining", "running": 1})

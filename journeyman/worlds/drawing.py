@@ -8,7 +8,7 @@ from typing import Any
 
 from journeyman.worlds.replay import Recorded
 from journeyman.worlds.schemas import look_of
-from journeyman.worlds.sourcing import NAMED, cell_of
+from journeyman.worlds.sourcing import cell_of
 from journeyman.worlds.state import MISSING, Change, Path, State, drawn, leaves, read
 from journeyman.worlds.transitions import Transition
 
@@ -109,7 +109,7 @@ class Drawing:
             return False
         known: set[Any] = set()
         for path, value in leaves(state.document):
-            known.update(path[NAMED:])
+            known.update(path[2:])
             known.add(value if isinstance(value, str | int) else None)
         return names <= known
 

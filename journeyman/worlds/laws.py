@@ -18,8 +18,8 @@ from journeyman.worlds.card import LAWS, Measure
 from journeyman.worlds.expressions import same
 from journeyman.worlds.fidelity import share_of
 from journeyman.worlds.footprints import Footprint
-from journeyman.worlds.sourcing import ROOT
-from journeyman.worlds.state import MISSING, State, leaf_changes
+from journeyman.worlds.sourcing import ROOT, is_told_by
+from journeyman.worlds.state import MISSING, State, leaf_changes, table_of
 from journeyman.worlds.transitions import Transition
 from journeyman.worlds.views import View, bound, part_of, reads_only, views
 
@@ -52,7 +52,7 @@ def try_laws(predictor: Predictor, calls: Sequence[Transition], built: Built, se
             continue
         name = call.family or call.session
         if reads_only(call.tool, built.footprints.get(call.tool, Footprint())):
-            outside = [each for each in answer.changes if each.path[:2] != (ROOT, call.tool) and each.path != (ROOT,)]
+            outside = [each for each in answer.changes if not is_told_by(call.tool, table_of(each.path))]
             wrong = f"{call.name} {call.tool} only reads, and changed {outside[0].path}" if outside else None
             found.append(Trial(READ_ONLY, name, wrong))
         elif answer.changes:

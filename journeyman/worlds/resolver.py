@@ -19,7 +19,7 @@ from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.nearest import Nearest
 from journeyman.worlds.replay import Recorded, Replay
 from journeyman.worlds.schemas import ToolShape, fits, is_strange, is_valid
-from journeyman.worlds.sourcing import ROOT
+from journeyman.worlds.sourcing import ROOT, is_told_by
 from journeyman.worlds.state import Change, Path, State, applied, table_of
 
 _ONE_RECORDING = 0.5
@@ -137,12 +137,10 @@ class Resolver:
         """Why a proposal must not be committed; None when it may."""
         if not is_valid(shape, found.observation, found.error):
             return "the answer does not fit the tool's schema"
-        # What a tool told is a table of its own, which only telling fills.
-        allowed = {*footprint.writes, (ROOT, shape.tool)}
-        if ROOT not in state.document:
-            allowed.add((ROOT,))
-        outside = {table_of(change.path) for change in found.changes} - allowed
-        if outside:
+        touched = {table_of(change.path) for change in found.changes} - {*footprint.writes}
+        # What a tool told are tables of its own, which only telling fills; all that was told is one while it is empty.
+        is_empty = ROOT not in state.document
+        if not all(is_told_by(shape.tool, table) and (len(table) > 1 or is_empty) for table in touched):
             return "it writes outside the tool's footprint"
         try:
             applied(state.document, found.changes)

@@ -1,9 +1,9 @@
 """Reconstructs a system's state from what its tools told: event sourcing over traces that show answers only.
 
 Every answer asserts a cell, named by the tool and its arguments: `get_balance` of account A17 is
-`told/get_balance/account/A17`. It holds until an answer says otherwise. What changed in between is laid to the one call
-that may have done it; a change that no call of the session explains is an outside event (another user, a batch job),
-and counted.
+`told/get_balance(account)/A17`. It holds until an answer says otherwise. What changed in between is laid to the one
+call that may have done it; a change that no call of the session explains is an outside event (another user, a batch
+job), and counted.
 """
 
 import json
@@ -17,8 +17,6 @@ from journeyman.worlds.transitions import Transition
 
 ROOT = "told"
 """The first key of every cell that was put together from answers."""
-NAMED = 3
-"""Where in a cell's path the values of the arguments begin."""
 _SHORTEST_NAME = 2
 _SUSPECT = 0.5
 """A tool is suspected of changing a kind of cell when it had changed in at least half of the looks around its calls."""
@@ -74,13 +72,18 @@ def sourced(transitions: Sequence[Transition], *, blind: bool = False) -> Source
 
 
 def cell_of(tool: str, arguments: Mapping[str, Any]) -> Path:
-    """The cell that a tool's answer to these arguments asserts: which arguments they are, and a key for each.
+    """The cell that a tool's answer to these arguments asserts: a key for each argument, by name.
 
-    Calls with other arguments ask otherwise: with their names before them, no cell lies within another one's answer.
+    Calls with other arguments ask otherwise, and have a table of their own: no cell lies within another one's answer.
     """
     named = sorted(arguments.items())
     keys = [value if isinstance(value, str) else json.dumps(value, sort_keys=True) for _, value in named]
-    return (ROOT, tool, ",".join(name for name, _ in named) or "-", *keys)
+    return (ROOT, f"{tool}({','.join(name for name, _ in named)})", *(keys or ["-"]))
+
+
+def is_told_by(tool: str, table: Path) -> bool:
+    """Whether a table holds what this tool told, whatever arguments it was given."""
+    return table[:1] == (ROOT,) and (len(table) == 1 or str(table[1]).partition("(")[0] == tool)
 
 
 def _acts(transitions: Sequence[Transition]) -> set[str]:
@@ -179,7 +182,7 @@ def _lost(
         return []
     names = _names(call.arguments)
     later = {cell_of(each.tool, each.arguments) for each in calls[place + 1 :] if each.error is None}
-    mine = [cell for cell in known if cell[1] in suspected and names & set(map(str, cell[NAMED:]))]
+    mine = [cell for cell in known if cell[1] in suspected and names & set(map(str, cell[2:]))]
     return [cell for cell in mine if cell not in told and cell not in later]
 
 
@@ -195,7 +198,7 @@ def _first_values(
             continue
         seen.add(cell)
         earlier = (each for each in calls[:place] if each.error is None and _shares(each, call))
-        if not any(blame.get((each.tool, call.tool), 0.0) > 0 for each in earlier):
+        if not any(blame.get((each.tool, str(cell[1])), 0.0) > 0 for each in earlier):
             found[cell] = call.observation
     return found
 

@@ -12,7 +12,7 @@ from journeyman.worlds.expressions import Expression, Scene, Unknown, evaluate, 
 from journeyman.worlds.footprints import Footprint
 from journeyman.worlds.rules import Rule
 from journeyman.worlds.schemas import ToolShape
-from journeyman.worlds.sourcing import ROOT
+from journeyman.worlds.sourcing import is_told_by
 from journeyman.worlds.state import MISSING, Path, read
 from journeyman.worlds.synthesis import explained
 from journeyman.worlds.transitions import Transition
@@ -77,7 +77,7 @@ def views(
 
 def reads_only(tool: str, footprint: Footprint) -> bool:
     """Whether no recorded call changed anything but the table of what the tool told."""
-    return all(table in ((ROOT,), (ROOT, tool)) for table in footprint.writes)
+    return all(is_told_by(tool, table) for table in footprint.writes)
 
 
 def bound(

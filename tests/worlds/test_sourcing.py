@@ -35,22 +35,22 @@ def test_a_change_between_two_looks_is_laid_to_the_call_that_was_there():
     changing = [each for each in found.transitions if each.before != each.after]
     assert [each.tool for each in changing] == ["transfer"] * 8
     (change,) = difference(changing[0].before, changing[0].after)
-    assert (change.path, change.value) == (("told", "balance", "account", "A0", "euros"), "97.50")
+    assert (change.path, change.value) == (("told", "balance(account)", "A0", "euros"), "97.50")
 
 
 def test_what_a_transfer_does_to_a_balance_is_found_from_answers_alone():
     found = sourced([each for number in range(8) for each in moved(number, 250 + 25 * number)])
     rule = synthesize({"transfer": [each for each in found.transitions if each.tool == "transfer"]})["transfer"]
-    state = {"told": {"balance": {"account": {"Z9": {"euros": "20.00"}}}}}
+    state = {"told": {"balance(account)": {"Z9": {"euros": "20.00"}}}}
     answer, changes, error = rule.run({"source": "Z9", "target": "Z8", "cents": 125}, state)
     assert (answer, error) == ({"ok": True}, None)
-    assert [(each.path, each.value) for each in changes] == [(("told", "balance", "account", "Z9", "euros"), "18.75")]
+    assert [(each.path, each.value) for each in changes] == [(("told", "balance(account)", "Z9", "euros"), "18.75")]
 
 
 def test_a_change_that_no_call_explains_is_an_outside_event():
     looks = [("balance", {"account": "A1"}, {"euros": euros}) for euros in ("5.00", "5.00", "9.00")]
     found = sourced(session("s", *looks))
-    assert found.outside == [("s#2", ("told", "balance", "account", "A1"))]
+    assert found.outside == [("s#2", ("told", "balance(account)", "A1"))]
     assert found.rate == 1 / 3
 
 
@@ -61,7 +61,7 @@ def test_a_call_that_leaves_an_argument_out_asks_for_another_cell(answer: Any):
     learning, judging = sourced(calls).transitions, sourced(calls, blind=True).transitions
     assert [each.observation for each in learning] == [answer, few]
     for document in (learning[1].before, judging[1].after):
-        assert document == {"told": {"tx": {"account": {"A1": answer}, "account,limit": {"A1": {"5": few}}}}}
+        assert document == {"told": {"tx(account)": {"A1": answer}, "tx(account,limit)": {"A1": {"5": few}}}}
     assert cell_of("find", {"name": "Ann"}) != cell_of("find", {"email": "Ann"})
 
 
@@ -77,12 +77,12 @@ def test_to_be_judged_by_the_state_holds_nothing_of_the_call_itself():
 def test_what_nobody_looked_at_is_drawn_once_and_what_does_not_exist_is_not():
     told = [each for number in range(9) for each in moved(number, 100)]
     drawing = Drawing(told)
-    state = State({"told": {"owner": {"name": {"ada": {"account": "A77"}}}}}, seed=5)
+    state = State({"told": {"owner(name)": {"ada": {"account": "A77"}}}}, seed=5)
     found = drawing.drawn("balance", {"account": "A77"}, state)
     assert found is not None
     assert found.confidence == 0.0
     state.commit(found.changes, "drawn", "test")
-    assert read(state.document, ("told", "balance", "account", "A77")) == found.observation
+    assert read(state.document, ("told", "balance(account)", "A77")) == found.observation
     assert not drawing.is_open("balance", {"account": "A77"}, state)
     assert drawing.drawn("balance", {"account": "A99"}, state) is None
 
@@ -125,5 +125,5 @@ def test_that_nobody_has_a_name_is_remembered_as_what_was_told():
     assert found is not None
     assert found.observation == {"matches": 0}
     state.commit(found.changes, "written", "test")
-    assert read(state.document, ("told", "find", "name", "my")) == {"matches": 0}
+    assert read(state.document, ("told", "find(name)", "my")) == {"matches": 0}
     assert not drawing.is_open("find", {"name": "my"}, state)

@@ -111,9 +111,9 @@ def build_command(
         make_world, trajectories=trajectories, traces=traces, source=source, success=conditions, least=trusted,
         model=asks,
     ))  # fmt: skip
-    for words in (source, asks.proposer.asked_of if asks else ""):
-        if words:
-            agree(words, settings.home / "worlds")
+    for said in (source, asks.proposer.asked_of if asks else ""):
+        if said:
+            agree(said, settings.home / "worlds")
 
 
 def _refuse_beside_tools(of_words: bool, asks: Model | None, least: float | None, members: int) -> None:

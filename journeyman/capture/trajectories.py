@@ -80,7 +80,7 @@ class Branch:
             at=last.at,
             scenario_id=scenario_id,
             model=last.model,
-            session=last.session or last.trace or exchanges[0].id,
+            session=last.session or last.trace or last.id,
             messages=self.messages,
             tools=last.tools,
             scores=tuple(scores),

@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from functools import partial
@@ -36,7 +37,7 @@ from journeyman.worlds.real import Allowed, allow, allowed_for, forbid
 from journeyman.worlds.resolver import LEAST
 from journeyman.worlds.texts.episodes import read_episodes
 from journeyman.worlds.texts.making import make_text_world
-from journeyman.worlds.traces import Traces, from_exchanges
+from journeyman.worlds.traces import Traces, attempts_of, from_exchanges
 from journeyman.worlds.world import Condition, World, load_world
 
 app = typer.Typer(help="Build a simulated system from captured calls, and see how true it is.", no_args_is_help=True)
@@ -100,15 +101,15 @@ def build_command(
     asked = Filter.parse(where)
     source = twins.read_text(encoding="utf-8") if twins is not None else ""
     cleaned = _captured(settings, asked, redactor)
-    trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
     if words:
+        trajectories = [branch.trajectory() for found in join(cleaned) for branch in found.branches]
         episodes = read_episodes(trajectories, redactor)
         _build(settings, name, members, seed, partial(make_text_world, traces=episodes, success=conditions))
         return
     traces = _traces(cleaned, redactor)
     trusted = LEAST if least is None else least
     _build(settings, name, members, seed, partial(
-        make_world, trajectories=trajectories, traces=traces, source=source, success=conditions, least=trusted,
+        make_world, trajectories=attempts_of(cleaned), traces=traces, source=source, success=conditions, least=trusted,
         model=asks,
     ))  # fmt: skip
     for said in (source, asks.proposer.asked_of if asks else ""):
@@ -133,6 +134,7 @@ def _captured(settings: Settings, asked: Filter, redactor: Redactor) -> list[Exc
 
 def _traces(cleaned: list[Exchange], redactor: Redactor) -> Traces:
     traces = from_exchanges(cleaned, redactor)
+    traces.redacted = Counter(redactor.counts)
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"
         raise InvalidInput(f"{len(cleaned)} calls hold no tool call with its result ({told}); nothing was built")
@@ -160,8 +162,9 @@ def show_command(
             typer.echo(world.source or "it has no hand-written twins")
         else:
             _print(world)
-            if world.built.proposer is not None and not is_agreed(world.built.proposer.asked_of, folder):
-                typer.echo(f"it asks {world.built.proposer.asked_of}; agree: journeyman world trust {world.name}")
+            model = world.built.proposer
+            if model is not None and not is_agreed(model.asked_of, folder):
+                typer.echo(f"it asks {model.asked_of}; agree: journeyman world trust {world.name} --model")
             try:
                 found = allowed_for(world, folder)
             except Refused as stale:
@@ -191,19 +194,30 @@ def rows_command(
 
 
 @app.command("trust")
-def trust_command(name: Annotated[str, _NAME]) -> None:
-    """Agree to what a world that came from elsewhere would do: run its hand-written twins, and ask its model."""
+def trust_command(
+    name: Annotated[str, _NAME],
+    twins: Annotated[bool, typer.Option("--twins", help="Its hand-written twins may run here.")] = False,
+    model: Annotated[bool, typer.Option("--model", help="Its model may be told what is called in it.")] = False,
+) -> None:
+    """Agree to what a world that came from elsewhere would do: run its hand-written twins, or ask its model."""
     folder = Settings().home / "worlds"
     # Members of an ensemble are built with the same hand-written twins.
     world = load_world(member_names(name, folder)[0], folder)
-    model = world.built.proposer
-    if not world.source and model is None:
-        raise NotFound("hand-written twin or model", name, [], "This world runs no code and asks nobody")
-    if world.source:
+    asked_of = world.built.proposer.asked_of if world.built.proposer else ""
+    if not (twins or model):
+        if world.source and asked_of:
+            raise InvalidInput(
+                f"world {name} has hand-written twins (read them: journeyman world show {name} --programs) and asks "
+                f"{asked_of}; nothing was agreed to. Say --twins, --model or both"
+            )
+        twins, model = bool(world.source), bool(asked_of)
+    if (twins and not world.source) or (model and not asked_of) or not (twins or model):
+        raise NotFound("hand-written twin" if not world.source else "model", name, [], "Nothing was agreed to")
+    if twins:
         typer.echo(f"trusted: {agree(world.source, folder)}, run in {isolation_here()}")
-    if model is not None:
-        agree(model.asked_of, folder)
-        typer.echo(f"trusted: {model.asked_of} is told what is called in this world")
+    if model:
+        agree(asked_of, folder)
+        typer.echo(f"trusted: {asked_of} is told what is called in this world")
 
 
 @app.command("allow")
@@ -301,7 +315,7 @@ def _print(world: World) -> None:
     if world.source and not world.trusted:
         console.print(Text(
             f"its hand-written twins are not run: read them (journeyman world show {world.name} --programs), then "
-            f"journeyman world trust {world.name}", style="red",
+            f"journeyman world trust {world.name} --twins", style="red",
         ))  # fmt: skip
     if built.proposer is not None:
         for line in said_of(built.proposer, built.neighbours, built.least):

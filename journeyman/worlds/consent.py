@@ -6,7 +6,7 @@ Agreements lie in the folder that holds all worlds, so that no world can bring i
 import hashlib
 from pathlib import Path
 
-_FILE = "trusted"
+_FILE = ".trusted"
 
 
 def agree(words: str, folder: Path) -> str:

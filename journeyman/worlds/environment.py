@@ -239,7 +239,7 @@ def world_suite(name: str, folder: Path | None = None) -> WorldSuite | EnsembleS
 
 def _opened(name: str, folder: Path) -> WorldSuite:
     world = load_world(name, folder)
-    learned = learned_of(world.built.proposer, world.built.memory, folder / name, Settings())
+    learned = learned_of(name, world.built.proposer, world.built.memory, folder, Settings())
     return WorldSuite(world, training=True, learned=learned, allowed=allowed_for(world, folder))
 
 

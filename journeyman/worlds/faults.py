@@ -82,8 +82,8 @@ class Faults:
         faults = self.tools.get(tool)
         if faults is None or self.mode == "off":
             return None
-        chance = _chance(sum(faults.rates.values()), faults.again, failed_before)
-        if chance == 0 or draws.uniform("fault", tool, step) >= min(1.0, chance * self.times):
+        rate = min(1.0, sum(faults.rates.values()) * self.times)
+        if draws.uniform("fault", tool, step) >= _chance(rate, faults.again, failed_before):
             return None
         kinds = sorted(faults.rates)
         kind = draws.rng("kind", tool, step).choices(kinds, [faults.rates[each] for each in kinds])[0]

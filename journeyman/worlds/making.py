@@ -72,8 +72,10 @@ def make_world(
     """
     if traces is None:
         redactor = redactor or Redactor(BUILT_IN)
+        before = Counter(redactor.counts)
         trajectories = [redactor.trajectory(each) for each in trajectories]
         traces = from_trajectories(trajectories, redactor)
+        traces.redacted = Counter(redactor.counts) - before
     divided = divide(traces.transitions, seed)
     training = [each for each in traces.transitions if each.session in divided.training]
     learned = sourced(training)

@@ -23,7 +23,7 @@ from journeyman.worlds.world import World
 
 LONGEST_CALL = 60.0
 """Seconds for the server's start or for an answer of a tool; the attempt is lost then, by name."""
-_FILE = "real-tools.json"
+_FILE = ".real-tools.json"
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from journeyman.capture.redact import Redactor
 from journeyman.capture.redact_patterns import BUILT_IN
 from journeyman.capture.trajectories import Branch, join
-from journeyman.records import Exchange, FunctionCall, Message, Tool, ToolCall, Trajectory
+from journeyman.records import Exchange, FunctionCall, Message, Tool, Trajectory
 from journeyman.worlds.transitions import (
     Transition,
     arguments_of,
@@ -60,28 +60,49 @@ class Traces:
 
 def from_trajectories(trajectories: Iterable[Trajectory], redactor: Redactor | None = None) -> Traces:
     """The transitions of attempts, in the order of their conversations. `redactor`: every built-in rule, if None."""
-    redactor, traces, heard = redactor or Redactor(BUILT_IN), Traces(), _Heard()
+    redactor = redactor or Redactor(BUILT_IN)
+    before = Counter(redactor.counts)
+    traces, heard = Traces(), _Heard()
     for trajectory in map(redactor.trajectory, trajectories):
         traces.tools |= {tool.function.name: tool for tool in trajectory.tools}
-        said = [_Said(message, trajectory.at) for message in trajectory.messages]
-        heard.add(trajectory, said, among=trajectory.session)
-    return _finished(traces, heard, redactor)
+        heard.add(trajectory, [_Said(message, trajectory.at) for message in trajectory.messages])
+    return _finished(traces, heard, redactor, before)
 
 
 def from_exchanges(exchanges: Iterable[Exchange], redactor: Redactor | None = None) -> Traces:
-    """The transitions in captured calls; a call that several branches of a conversation share counts once.
+    """The transitions in captured calls; one that several branches share, or that a later request repeats, counts once.
 
     A session is one run of time, whatever conversations and branches it has: its calls stand in the order in which
     their results came. The time between a reply and the request that brings its results bounds the latency of the tools
     in it from above.
     """
+    redactor = redactor or Redactor(BUILT_IN)
+    before = Counter(redactor.counts)
     traces, heard = Traces(), _Heard()
-    for number, conversation in enumerate(join(exchanges)):
-        for branch in conversation.branches:
-            trajectory = branch.trajectory()
-            traces.tools |= {tool.function.name: tool for tool in trajectory.tools}
-            heard.add(trajectory, _said(branch), among=str(number))
-    return _finished(traces, heard, redactor or Redactor(BUILT_IN))
+    for branch, trajectory in _branches(exchanges):
+        traces.tools |= {tool.function.name: tool for tool in trajectory.tools}
+        heard.add(trajectory, _said(branch))
+    return _finished(traces, heard, redactor, before)
+
+
+def attempts_of(exchanges: Iterable[Exchange]) -> list[Trajectory]:
+    """Every branch of captured calls, under the session that `from_exchanges` knows it by."""
+    return [trajectory for _, trajectory in _branches(exchanges)]
+
+
+def _branches(exchanges: Iterable[Exchange]) -> Iterator[tuple[Branch, Trajectory]]:
+    """Each session is joined apart: what began with the same words in two of them is not the same.
+
+    Branches without a session are of their conversation's first call, however often that was tried.
+    """
+    sessions: dict[str, list[Exchange]] = {}
+    for each in sorted(exchanges, key=lambda each: (each.at, each.id)):
+        sessions.setdefault(each.session or each.trace or "", []).append(each)
+    for session, calls in sessions.items():
+        for conversation in join(calls):
+            name = session or conversation.roots[0].exchange.id
+            for branch in conversation.branches:
+                yield branch, branch.trajectory().model_copy(update={"session": name})
 
 
 class _Said(NamedTuple):
@@ -105,24 +126,33 @@ class _Call(NamedTuple):
 
 
 class _Heard:
-    """The calls of every session, each once however many branches of a conversation share it."""
+    """The calls of every session, each once however many branches share it or requests repeat it."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, list[_Call]] = {}
-        self._known: set[tuple[str, str, str, str]] = set()
+        self._of_replies: dict[tuple[str, str, int], int] = {}
+        self._alike: dict[tuple[str, str, str, str], list[int]] = {}
 
-    def add(self, trajectory: Trajectory, said: Sequence[_Said], among: str) -> None:
-        """Those of one branch; `among` names the branches that may share calls."""
-        times: Counter[str] = Counter()
+    def add(self, trajectory: Trajectory, said: Sequence[_Said]) -> None:
+        """Those of one branch. What no captured reply brought was repeated by a request: it may be known already."""
         session = self.sessions.setdefault(trajectory.session, [])
-        for number, (asked, call, answer) in enumerate(_calls(said)):
+        repeated: Counter[tuple[str, str, str, str]] = Counter()
+        for number, (asked, place, answer) in enumerate(_calls(said)):
+            call = (asked.message.tool_calls or ())[place]
+            alike = (trajectory.session, call.id, call.function.name, call.function.arguments)
+            of_reply, of_words = (trajectory.session, asked.reply, place), self._alike.setdefault(alike, [])
             # Agents may use an id again: calls are told apart by how often it was used before.
-            key = (among, asked.reply, f"{call.id}/{times[call.id]}", call.function.arguments)
-            times[call.id] += 1
-            if key not in self._known:
-                self._known.add(key)
-                at, result = (said[-1].at, None) if answer is None else (answer.at, answer.message)
-                session.append(_Call((at, number), call.function, result, asked.wait, trajectory))
+            known = of_words[repeated[alike] : repeated[alike] + 1] or [None]
+            at = self._of_replies.get(of_reply) if asked.reply else known[0]
+            repeated[alike] += 1
+            came, result = (said[-1].at, None) if answer is None else (answer.at, answer.message)
+            found = _Call((came, number), call.function, result, asked.wait, trajectory)
+            if at is None:
+                of_words.append(len(session))
+                self._of_replies[of_reply] = len(session)
+                session.append(found)
+            elif session[at].result is None and result is not None:
+                session[at] = found
 
 
 def _said(branch: Branch) -> list[_Said]:
@@ -164,14 +194,14 @@ def _read(traces: Traces, session: str, calls: Sequence[_Call]) -> None:
         ))  # fmt: skip
 
 
-def _calls(said: Sequence[_Said]) -> Iterator[tuple[_Said, ToolCall, _Said | None]]:
-    """Each call, what it stands in, and its result: the first after it with its id, until the id is used again."""
+def _calls(said: Sequence[_Said]) -> Iterator[tuple[_Said, int, _Said | None]]:
+    """For each call: what it stands in, where there, and its result: the first with its id until the id comes again."""
     taken: set[int] = set()
     for place, asked in enumerate(said):
-        for call in asked.message.tool_calls or ():
+        for number, call in enumerate(asked.message.tool_calls or ()):
             found = next((after for after in _results(said, place, call.id) if after not in taken), None)
             taken |= set() if found is None else {found}
-            yield asked, call, None if found is None else said[found]
+            yield asked, number, None if found is None else said[found]
 
 
 def _results(said: Sequence[_Said], place: int, id: str) -> Iterator[int]:
@@ -183,7 +213,7 @@ def _results(said: Sequence[_Said], place: int, id: str) -> Iterator[int]:
             yield after
 
 
-def _finished(traces: Traces, heard: _Heard, redactor: Redactor) -> Traces:
+def _finished(traces: Traces, heard: _Heard, redactor: Redactor, before: Counter[str]) -> Traces:
     """Without secrets, with the kinds of errors, and with what contradicts itself named."""
     for session, calls in heard.sessions.items():
         _read(traces, session, calls)
@@ -194,7 +224,7 @@ def _finished(traces: Traces, heard: _Heard, redactor: Redactor) -> Traces:
         cleaned.append(
             replace(each, arguments=arguments, observation=observation, error=error_kind(observation, arguments))
         )
-    traces.redacted = Counter(redactor.counts)
+    traces.redacted = Counter(redactor.counts) - before
     cleaned = with_common_kinds(cleaned)
     traces.transitions = cleaned
     for _, other in contradictions(cleaned):

@@ -81,12 +81,13 @@ class World:
         if self.source and not self.trusted:
             raise Refused(
                 f"world {self.name} was measured with hand-written twins that may not run here; nothing was started. "
-                f"Read them (journeyman world show {self.name} --programs), then journeyman world trust {self.name}"
+                f"Read them (journeyman world show {self.name} --programs), then journeyman world trust {self.name} "
+                "--twins"
             )
 
     def save(self, folder: Path) -> Path:
         """Write the world below `folder`, in place of one of that name."""
-        path = folder / self.name / _FILE
+        path = _path(self.name, folder)
         path.parent.mkdir(parents=True, exist_ok=True)
         wire = {"format": FORMAT, "name": self.name, **self._answers()}
         wire["card"] = self.card.model_dump(mode="json") if self.card else None
@@ -134,7 +135,7 @@ def load_world(name: str, folder: Path) -> World:
 
     NotFound when there is none; InvalidInput for a file that is none, or of another format.
     """
-    path = folder / name / _FILE
+    path = _path(name, folder)
     if not path.is_file():
         known = [found.parent.name for found in folder.glob(f"*/{_FILE}")] if folder.is_dir() else []
         raise NotFound("world", name, known, f"Build it: journeyman world build {name}")
@@ -147,6 +148,13 @@ def load_world(name: str, folder: Path) -> World:
         return _read(name, wire, not wire["source"] or is_agreed(wire["source"], folder))
     except (zstandard.ZstdError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as problem:
         raise InvalidInput(f"{path} is no world that can be read ({problem}); build it again") from problem
+
+
+def _path(name: str, folder: Path) -> Path:
+    """Every world lies in a folder of its own right below: what is agreed to, and is no world, lies beside them."""
+    if Path(name).name != name or name.startswith("."):
+        raise InvalidInput(f"{name!r} cannot be a world's name; one has no / and does not begin with a dot")
+    return folder / name / _FILE
 
 
 def _read(name: str, wire: Mapping[str, Any], trusted: bool) -> World:

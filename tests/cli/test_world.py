@@ -1,5 +1,6 @@
 import asyncio
 import json
+from dataclasses import replace
 
 import pytest
 from typer.testing import CliRunner
@@ -12,6 +13,8 @@ from journeyman.errors import InvalidInput, NotFound, Refused
 from journeyman.records import Choice, Exchange, Message, Trajectory
 from journeyman.records.message import assistant, user
 from journeyman.store.sql import open_store
+from journeyman.worlds.consent import is_agreed
+from journeyman.worlds.learned.proposer import Proposer
 from journeyman.worlds.real import Allowed, allowed_for
 from journeyman.worlds.world import load_world
 
@@ -66,8 +69,30 @@ def test_build_then_show_then_the_gate(run, captured):
     assert all(start.messages[0].role == "system" for start in world.starts)
     with pytest.raises(Refused, match="S2"):
         load_suite("world/support")
-    with pytest.raises(NotFound, match="hand-written twin or model"):
+    with pytest.raises(NotFound, match="hand-written twin"):
         run("trust", "support")
+
+
+def test_twins_and_models_from_elsewhere_are_agreed_to_apart(run, captured):
+    run("build", "support")
+    folder = Settings().home / "worlds"
+    world = load_world("support", folder)
+    proposer = Proposer("small", "http://elsewhere.example/v1", "OTHER_KEY")
+    source = "def find_customer(state, arguments):\n    return {}\n"
+    replace(world, source=source, built=replace(world.built, proposer=proposer)).save(folder)
+    said = run("show", "support")
+    assert "it asks the model small at http://elsewhere.example/v1, with the key in OTHER_KEY; agree:" in said
+    with pytest.raises(InvalidInput, match="Say --twins, --model or both"):
+        run("trust", "support")
+    assert run("trust", "support", "--twins").startswith("trusted: ")
+    assert load_world("support", folder).trusted
+    assert not is_agreed(proposer.asked_of, folder)
+    assert run("trust", "support", "--model").endswith("OTHER_KEY is told what is called in this world\n")
+    assert is_agreed(proposer.asked_of, folder)
+    assert "it asks" not in run("show", "support")
+    world.save(folder)
+    with pytest.raises(NotFound, match="hand-written twin"):
+        run("trust", "support", "--model")
 
 
 def test_members_of_an_ensemble_are_built_of_other_sessions(run, captured):
@@ -78,7 +103,7 @@ def test_members_of_an_ensemble_are_built_of_other_sessions(run, captured):
     one, other = (load_world(name, Settings().home / "worlds") for name in ("team-1", "team-2"))
     assert {call.session for call in one.built.memory} != {call.session for call in other.built.memory}
     assert {start.id for start in one.starts} == {start.id for start in other.starts}
-    with pytest.raises(NotFound, match="hand-written twin or model"):
+    with pytest.raises(NotFound, match="hand-written twin"):
         run("trust", "team")
 
 

@@ -91,6 +91,18 @@ def test_bursts_make_no_more_faults_than_there_were():
     assert struck[True] / struck.total() == pytest.approx(tools["pay"].again, abs=0.05)
 
 
+def test_stress_is_so_many_times_as_often_in_bursts_too():
+    bad = [False] * 16 + [True, True, False, True] + [False] * 20
+    calls = [Transition("pay", {}, {}, f"s{n // 40}", n, TIMEOUT if bad[n % 40] else None) for n in range(4000)]
+    faults, struck = Faults(calibrated(calls), (), "stress", 3), 0
+    for episode in range(600):
+        draws, before = Draws(f"e{episode}"), None
+        for step in range(30):
+            before = faults.strike(draws, "pay", step, before) is not None
+            struck += before
+    assert struck / 18_000 == pytest.approx(3 * 0.075, abs=0.015)
+
+
 def test_a_single_burst_does_not_make_a_tool_that_never_recovers():
     calls = [Transition("pay", {}, {}, "s", n, TIMEOUT if n in (50, 51) else None) for n in range(100)]
     assert calibrated(calls)["pay"].again < 0.5

@@ -103,7 +103,7 @@ def test_what_was_checked_without_real_tools_is_not_what_is_played_with_them(wor
 
 def test_a_file_that_says_nothing_allows_nothing(world, tmp_path):
     for text in ("no json", "[1]", '{"shop": {"tools": ["read_item"]}}', '{"shop": {"world": "", "other": []}}'):
-        (tmp_path / "real-tools.json").write_text(text)
+        (tmp_path / ".real-tools.json").write_text(text)
         with pytest.raises(InvalidInput, match="delete it, and allow it again"):
             allowed_for(world, tmp_path)
 

@@ -3,10 +3,9 @@
 import json
 from datetime import UTC, datetime
 
-from journeyman.capture.trajectories import join
 from journeyman.records import Choice, Exchange, Message, Trajectory
 from journeyman.records.message import FunctionCall, ToolCall, assistant, call, tool_result, user
-from journeyman.worlds.traces import from_exchanges, from_trajectories
+from journeyman.worlds.traces import attempts_of, from_exchanges, from_trajectories
 from journeyman.worlds.transitions import contradictions, error_kind
 
 
@@ -117,8 +116,57 @@ def test_calls_without_a_session_are_of_one_conversation_however_often_it_was_tr
     exchanges = [asked(0, opening, look, None), *tried]
     traces = from_exchanges(exchanges)
     assert [each.name for each in traces.transitions] == ["e0#0"]
-    branches = [branch for found in join(exchanges) for branch in found.branches]
-    assert {branch.trajectory().session for branch in branches} == {"e0"}
+    again, answered = asked(5, opening, look, None), (*opening, look, tool_result("c1", '{"stock": 2}'))
+    order = call("c2", "order", item="lamp")
+    exchanges += [again, asked(6, answered, order, None)]
+    exchanges.append(asked(7, (*answered, order, tool_result("c2", "{}")), assistant("!"), None))
+    traces = from_exchanges(exchanges)
+    assert [(each.name, each.tool, each.observation) for each in traces.transitions] == [
+        ("e0#0", "stock", {"stock": 3}), ("e0#1", "stock", {"stock": 2}), ("e0#2", "order", {}),
+    ]  # fmt: skip
+    assert {each.session for each in attempts_of(exchanges)} == {"e0"}
+
+
+def test_what_a_later_request_repeats_is_no_other_call():
+    hello, look, pay, again = user("hello"), call("c1", "balance"), call("c2", "pay", cents=30), call("c3", "balance")
+    looked = (look, tool_result("c1", '{"cents": 100}'))
+    paid = (*looked, pay, tool_result("c2", "{}"))
+    told = (*paid, again, tool_result("c3", '{"cents": 70}'))
+
+    def at(minute: int) -> tuple[Message, ...]:
+        return (Message(role="system", content=f"It is {minute} past."), hello)
+
+    one = [asked(0, (hello,), look), asked(1, (hello, *looked), pay), asked(2, (hello, *paid), again)]
+    one.append(asked(3, (hello, *told), assistant("70")))
+    # The same with a clock in the system prompt, and with what was long ago cut out of the last request.
+    clock = [asked(0, at(0), look), asked(1, (*at(1), *looked), pay), asked(2, (*at(2), *paid), again)]
+    clock.append(asked(3, (*at(3), *told), assistant("70")))
+    cleared = (hello, look, tool_result("c1", "[cleared]"), *told[2:])
+    for exchanges in (one, clock, [*one[:3], asked(3, cleared, assistant("70"))]):
+        found = from_exchanges(exchanges)
+        assert [(each.tool, each.observation) for each in found.transitions] == [
+            ("balance", {"cents": 100}), ("pay", {}), ("balance", {"cents": 70}),
+        ]  # fmt: skip
+        assert not found.left_out
+
+
+def test_a_result_counts_whichever_branch_brings_it():
+    two = Message(role="assistant", tool_calls=tuple(
+        ToolCall(id=name, function=FunctionCall(name=name, arguments="{}")) for name in ("x", "y")
+    ))  # fmt: skip
+    opening = (user("hello"), two)
+    half, both = (*opening, tool_result("x", "1")), (*opening, tool_result("x", "1"), tool_result("y", "2"))
+    exchanges = [
+        asked(0, opening[:1], two), asked(1, half, assistant("?")), asked(2, (*opening, user("well?")), assistant("!")),
+        asked(3, both, assistant("done")),
+    ]  # fmt: skip
+    found = from_exchanges(exchanges)
+    assert [(each.tool, each.observation) for each in found.transitions] == [("x", 1), ("y", 2)]
+    assert not found.left_out
+    # Sessions that began alike are sessions all the same.
+    others = [each.model_copy(update={"id": f"other {each.id}", "session": "t"}) for each in exchanges]
+    found = from_exchanges([*exchanges, *others])
+    assert sorted(each.name for each in found.transitions) == ["s#0", "s#1", "t#0", "t#1"]
 
 
 def test_a_result_belongs_to_one_call_even_where_ids_come_again():

@@ -143,17 +143,17 @@ def _shown(value: Any, expression: Any, scene: Scene, changed: set[Place]) -> An
 
 
 def learned_of(
-    proposer: Proposer | None, memory: Sequence[Transition], folder: Path, settings: Settings
+    name: str, proposer: Proposer | None, memory: Sequence[Transition], folder: Path, settings: Settings
 ) -> ModelLayer | None:
-    """The learned layer of a world whose files are in `folder`; None where no model was ever asked about it.
+    """The learned layer of the world of that name in the folder of worlds; None where it asks no model.
 
     Refused where nobody here has agreed to ask it: who made the world chose where the calls would be sent.
     """
     if proposer is None:
         return None
-    if not is_agreed(proposer.asked_of, folder.parent):
+    if not is_agreed(proposer.asked_of, folder):
         raise Refused(
-            f"world {folder.name} asks {proposer.asked_of}, and nobody agreed to that here; nothing was sent. If you "
-            f"do: journeyman world trust {folder.name}"
+            f"world {name} asks {proposer.asked_of}, and nobody agreed to that here; nothing was sent. If you "
+            f"do: journeyman world trust {name} --model"
         )
-    return ModelLayer(proposer, memory, Answers(proposer, folder, settings))
+    return ModelLayer(proposer, memory, Answers(proposer, folder / name, settings))

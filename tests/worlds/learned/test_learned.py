@@ -159,10 +159,17 @@ def test_a_world_with_a_model_survives_its_file(chat_server, tmp_path):  # noqa:
     World("shop", replace(built(), proposer=proposer), ()).save(tmp_path)
     again = load_world("shop", tmp_path)
     assert again.built.proposer == proposer
-    with pytest.raises(Refused, match=rf"asks the model gpt-4.1 at {chat_server.url}, and nobody .*world trust shop"):
-        learned_of(again.built.proposer, again.built.memory, tmp_path / "shop", Settings())
+    with pytest.raises(Refused, match=rf"model gpt-4.1 at {chat_server.url}, and nobody .*world trust shop --model"):
+        learned_of("shop", again.built.proposer, again.built.memory, tmp_path, Settings())
+    # No world brings its own agreement, whatever lies in its folder and whatever it calls itself.
+    agree(proposer.asked_of, tmp_path / "shop")
+    World("inner", again.built, ()).save(tmp_path / "shop")
+    with pytest.raises(Refused, match="nobody agreed to that here"):
+        learned_of("shop", again.built.proposer, again.built.memory, tmp_path, Settings())
+    with pytest.raises(InvalidInput, match="cannot be a world's name"):
+        load_world("shop/inner", tmp_path)
     agree(proposer.asked_of, tmp_path)
-    opened = learned_of(again.built.proposer, again.built.memory, tmp_path / "shop", Settings())
+    opened = learned_of("shop", again.built.proposer, again.built.memory, tmp_path, Settings())
     assert opened is not None
     assert opened.trust("sell") == 0.8
     assert opened.trust("order") == 0.0

@@ -142,9 +142,12 @@ class _Heard:
             alike = (trajectory.session, call.id, call.function.name, call.function.arguments)
             of_reply, of_words = (trajectory.session, asked.reply, place), self._alike.setdefault(alike, [])
             # Agents may use an id again: calls are told apart by how often it was used before.
-            known = of_words[repeated[alike] : repeated[alike] + 1] or [None]
-            at = self._of_replies.get(of_reply) if asked.reply else known[0]
+            before = repeated[alike]
             repeated[alike] += 1
+            if asked.reply:
+                at = self._of_replies.get(of_reply)
+            else:
+                at = of_words[before] if before < len(of_words) else None
             came, result = (said[-1].at, None) if answer is None else (answer.at, answer.message)
             found = _Call((came, number), call.function, result, asked.wait, trajectory)
             if at is None:

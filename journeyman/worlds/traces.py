@@ -125,34 +125,35 @@ class _Call(NamedTuple):
     trajectory: Trajectory
 
 
+_Words = tuple[str, str, str, str]
+"""A call's session, id, tool and arguments: all that a request that repeats it shows."""
+
+
 class _Heard:
     """The calls of every session, each once however many branches share it or requests repeat it."""
 
     def __init__(self) -> None:
         self.sessions: dict[str, list[_Call]] = {}
-        self._of_replies: dict[tuple[str, str, int], int] = {}
-        self._alike: dict[tuple[str, str, str, str], list[int]] = {}
+        self._by_reply: dict[tuple[str, str, int], int] = {}
+        self._by_words: dict[tuple[_Words, int], int] = {}
+        self._said = Counter[_Words]()
 
     def add(self, trajectory: Trajectory, said: Sequence[_Said]) -> None:
         """Those of one branch. What no captured reply brought was repeated by a request: it may be known already."""
         session = self.sessions.setdefault(trajectory.session, [])
-        repeated: Counter[tuple[str, str, str, str]] = Counter()
+        repeated = Counter[_Words]()
         for number, (asked, place, answer) in enumerate(_calls(said)):
             call = (asked.message.tool_calls or ())[place]
-            alike = (trajectory.session, call.id, call.function.name, call.function.arguments)
-            of_reply, of_words = (trajectory.session, asked.reply, place), self._alike.setdefault(alike, [])
+            words = (trajectory.session, call.id, call.function.name, call.function.arguments)
+            reply = (trajectory.session, asked.reply, place)
             # Agents may use an id again: calls are told apart by how often it was used before.
-            before = repeated[alike]
-            repeated[alike] += 1
-            if asked.reply:
-                at = self._of_replies.get(of_reply)
-            else:
-                at = of_words[before] if before < len(of_words) else None
+            at = self._by_reply.get(reply) if asked.reply else self._by_words.get((words, repeated[words]))
+            repeated[words] += 1
             came, result = (said[-1].at, None) if answer is None else (answer.at, answer.message)
             found = _Call((came, number), call.function, result, asked.wait, trajectory)
             if at is None:
-                of_words.append(len(session))
-                self._of_replies[of_reply] = len(session)
+                self._by_reply[reply] = self._by_words[words, self._said[words]] = len(session)
+                self._said[words] += 1
                 session.append(found)
             elif session[at].result is None and result is not None:
                 session[at] = found

@@ -17,7 +17,7 @@ from journeyman.environments.admission import Admission, check_suite, keep
 from journeyman.environments.admission.admit import CLOSELY
 from journeyman.environments.planes.server import control_token_in, planes, serving
 from journeyman.environments.suites import load_suite
-from journeyman.environments.verifying import scored_again
+from journeyman.environments.verifying import names_of, scored_again
 from journeyman.records import Interval, Trajectory
 from journeyman.store.sql import open_store
 from journeyman.store.store import Store
@@ -81,7 +81,7 @@ def rescore_command(
             if trajectory.scenario is None or trajectory.outcome is None:
                 counts["without an outcome"] += 1
                 continue
-            if trajectory.scenario.environment != suite.name:
+            if trajectory.scenario.environment not in names_of(suite):
                 continue
             scores = scored_again(suite, trajectory)
             fresh = trajectory.model_copy(update={"scores": scores})

@@ -27,8 +27,9 @@ def counterparts_of(suite: Suite) -> Counterparts | None:
 
 
 def replies_of(attempt: Trajectory) -> list[Message]:
-    """What the agent did, in order."""
-    return [message for message in attempt.messages if message.role == "assistant"]
+    """What the agent did, in order: an opening may hold replies, too, such as a greeting or examples."""
+    said = [message for message in attempt.messages if message.role == "assistant"]
+    return said[len(said) - attempt.turns :] if 0 < attempt.turns < len(said) else said
 
 
 async def replayed(suite: Suite, scenario: Scenario, attempt: Trajectory) -> Transcript | None:
@@ -40,13 +41,15 @@ async def replayed(suite: Suite, scenario: Scenario, attempt: Trajectory) -> Tra
     if real is None:
         raise InvalidInput(f"{suite.name} cannot replay attempts: it has no `counterpart(scenario)`")
     same = real.counterpart(scenario)
-    return None if same is None else await play(suite.environment(same), repeating(replies_of(attempt)))
+    replies = replies_of(attempt)
+    return None if same is None else await play(suite.environment(same), repeating(replies), most=len(replies))
 
 
 def first_other_answer(attempt: Trajectory, replay: Transcript) -> str:
     """Where the simulation first answered otherwise than the real system did, in some words of each."""
-    one, other = _answers(attempt.messages), _seen(replay)
-    for said, here, there in zip(replies_of(attempt), one, other, strict=False):
+    replies, other = replies_of(attempt), _seen(replay)
+    one = _answers(attempt.messages)[-len(replies) :]
+    for said, here, there in zip(replies, one, other, strict=False):
         if here != there:
             return f"to {_shown(_acted(said))} the simulation said {_shown(here)}, the real system {_shown(there)}"
     return "both answered alike, as far as both went"

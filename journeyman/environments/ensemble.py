@@ -51,21 +51,22 @@ class EnsembleSuite:
 
     def environment(self, scenario: Scenario) -> Environment:
         """A fresh episode, in the member that the scenario belongs to."""
-        return self._of(scenario).environment(scenario)
+        return self.member_of(scenario).environment(scenario)
 
     def verify(self, scenario: Scenario, outcome: Outcome) -> tuple[Score, ...]:
         """What that member's verifier says."""
-        verifier = verifier_of(self._of(scenario))
+        verifier = verifier_of(self.member_of(scenario))
         if verifier is None:
             raise InvalidInput(f"{scenario.environment} cannot score a stored attempt: it has no verifier")
         return verifier.verify(scenario, outcome)
 
     def gold(self, scenario: Scenario) -> Script | None:
         """How it is solved, where that member says so."""
-        own = getattr(self._of(scenario), "gold", None)
+        own = getattr(self.member_of(scenario), "gold", None)
         return None if own is None else cast("Script | None", own(scenario))
 
-    def _of(self, scenario: Scenario) -> Suite:
+    def member_of(self, scenario: Scenario) -> Suite:
+        """The member that the scenario belongs to."""
         member = self._by_name.get(scenario.environment)
         if member is None:
             raise InvalidInput(

@@ -3,6 +3,7 @@
 import contextlib
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,16 +38,26 @@ def usage_of(leader: int) -> Watched:
 
 
 def kill_all(leader: int) -> None:
-    """End a session leader's processes and their children; those that appear meanwhile, too."""
+    """End a session leader's processes and their children; those that appear meanwhile, too.
+
+    All are stopped before any is killed: a child in a session of its own is found by its parent, as long as that lives.
+    """
     for _ in range(_ROUNDS):
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(leader, signal.SIGKILL)
-        family = [each for each in _family(leader) if each.id != leader]
-        if not family:
+        known: set[int] = set()
+        while new := {each.id for each in _family(leader)} - known:
+            known |= new
+            for each in new:
+                _send(os.kill, each, signal.SIGSTOP)
+        for each in known:
+            _send(os.kill, each, signal.SIGKILL)
+        _send(os.killpg, leader, signal.SIGKILL)
+        if known <= {leader}:
             return
-        for each in family:
-            with contextlib.suppress(ProcessLookupError):
-                os.kill(each.id, signal.SIGKILL)
+
+
+def _send(how: Callable[[int, int], None], to: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        how(to, number)
 
 
 def _family(leader: int) -> list[_Process]:

@@ -5,9 +5,7 @@ and the attempt is read back from the store: `read_back` is how (`journeyman.tra
 """
 
 import asyncio
-import contextlib
 import os
-import signal
 import tempfile
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,6 +15,7 @@ from urllib.parse import quote
 
 from journeyman.environments.episode import keeping
 from journeyman.environments.groups import check_groups
+from journeyman.environments.processes import kill_all
 from journeyman.environments.rollout import in_places, session_name
 from journeyman.environments.waiting import RolloutProgress, bounded
 from journeyman.errors import DeadlineExceeded, InvalidInput, ProgramFailed
@@ -72,8 +71,7 @@ class Command:
             try:
                 code = await process.wait()
             finally:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGKILL)
+                kill_all(process.pid)
             if code:
                 said.seek(max(0, said.seek(0, os.SEEK_END) - _LAST_WORDS))
                 words = said.read().decode(errors="replace").strip() or "it said nothing"

@@ -34,7 +34,9 @@ class SqliteWorld:
         return self._connection.execute(sql, values).fetchall()
 
     def run_many(self, script: str) -> None:
-        """Statements in a row, such as a schema."""
+        """Statements in a row, such as a schema. InvalidInput inside `tried`, which a script would end."""
+        if self._connection.in_transaction:
+            raise InvalidInput("a change of this world is under way, and a script would keep it; run its statements")
         self._connection.executescript(script)
 
     def image(self) -> bytes:
@@ -45,8 +47,13 @@ class SqliteWorld:
 
     def fork(self, n: int) -> "list[SqliteWorld]":
         """`n` independent copies, all from one image."""
-        image = self.image()
-        return [SqliteWorld(image) for _ in range(n)]
+        image, forks = self.image(), list[SqliteWorld]()
+        ((holds_keys,),) = self.run("pragma foreign_keys")
+        for _ in range(n):
+            forks.append(SqliteWorld(image))
+            # It belongs to the connection, not to the image.
+            forks[-1].run(f"pragma foreign_keys = {holds_keys}")
+        return forks
 
     @contextmanager
     def tried(self) -> Iterator[None]:

@@ -16,8 +16,22 @@ from journeyman.records import Outcome, Scenario, Score, Trajectory
 class Recorded(Protocol):
     """What an environment may have besides: an account of the episode so far."""
 
-    def outcome(self) -> Outcome:
-        """The state as it stands and what happened so far, as JSON; looking at it changes nothing."""
+    def outcome(self) -> Outcome | None:
+        """The state as it stands and what happened so far, as JSON; looking at it changes nothing.
+
+        None only where it stands for another one that keeps no such account.
+        """
+        ...
+
+
+@runtime_checkable
+class Composed(Protocol):
+    """A suite that is made of others. Each scenario belongs to one, whose verifier judges it under its own version."""
+
+    members: Sequence[Suite]
+
+    def member_of(self, scenario: Scenario) -> Suite:
+        """The one that the scenario belongs to; InvalidInput where it is none of theirs."""
         ...
 
 
@@ -47,21 +61,31 @@ def verifier_of(suite: Suite) -> Verifier | None:
     return cast(Verifier, suite) if isinstance(suite, Verifier) else None
 
 
+def judge_of(suite: Suite, scenario: Scenario) -> Suite:
+    """The suite whose verifier judges the scenario: a member's, where a suite is made of several."""
+    return suite.member_of(scenario) if isinstance(suite, Composed) else suite
+
+
+def names_of(suite: Suite) -> set[str]:
+    """Whose scenarios are the suite's."""
+    return {each.name for each in suite.members} if isinstance(suite, Composed) else {suite.name}
+
+
 def scored_again(suite: Suite, trajectory: Trajectory) -> tuple[Score, ...]:
     """What the suite's verifier says today of a stored attempt; the scores of others (`by`) stay as they were.
 
     InvalidInput where the suite has no such verifier, or the attempt was stored without its outcome.
     """
-    verifier = verifier_of(suite)
-    if verifier is None:
-        raise InvalidInput(f"suite {suite.name} cannot score a stored attempt: it has no `version` and `verify(…)`")
     scenario = trajectory.scenario
     if trajectory.outcome is None or scenario is None:
         raise InvalidInput(
             f"the attempt {trajectory.id} was stored without its outcome, and cannot be scored again; play it anew"
         )
-    if scenario.environment != suite.name:
+    if scenario.environment not in names_of(suite):
         raise InvalidInput(f"the attempt {trajectory.id} is one of {scenario.environment}, not of {suite.name}")
+    verifier = verifier_of(judge_of(suite, scenario))
+    if verifier is None:
+        raise InvalidInput(f"suite {suite.name} cannot score a stored attempt: it has no `version` and `verify(…)`")
     fresh = stamped(verifier.verify(scenario, trajectory.outcome), verifier.version)
     names = {score.name for score in fresh}
     return fresh + tuple(score for score in trajectory.scores if score.name not in names)

@@ -13,11 +13,13 @@ from journeyman.engines.scripted import ScriptedEngine
 from journeyman.environments.adapters.reasoning_gym import ReasoningGymSettings, ReasoningGymSuite
 from journeyman.environments.admission import check_suite, keep, standing_of
 from journeyman.environments.admission.again import another_day
+from journeyman.environments.admission.players import random_player, spammer
 from journeyman.environments.rollout import roll_out_many
 from journeyman.environments.suites import SUITES, load_suite
 from journeyman.environments.verifying import scored_again
 from journeyman.errors import InvalidInput, Refused
-from journeyman.records import Score
+from journeyman.records import Function, Score, Tool
+from journeyman.records.message import user
 from journeyman.records.reinforcement import RLConfig
 from journeyman.store.memory import MemoryStore
 from journeyman.store.sql import open_store
@@ -31,6 +33,21 @@ FRESH = "a fresh process goes the same"
 async def failures(suite, address: str | None = None, **options) -> dict[str, str]:
     found = await check_suite(suite, address, **{"count": 6, "closely": 2} | options)
     return {each.check: each.detail for each in found.failures}
+
+
+def test_players_give_what_schemas_of_every_form_ask_for() -> None:
+    shapes = {
+        "name": {"type": ["string", "null"]}, "count": {"type": ["null", "integer"]}, "other": True,
+        "list": {"type": "array", "items": {"type": ["number", "null"]}}, "nothing": {"type": ["null"]},
+    }  # fmt: skip
+    tool = Tool(type="function", function=Function(name="look", parameters={"type": "object", "properties": shapes}))
+    replies = [player([user("hello")], [tool]) for player in (spammer, *map(random_player, range(8)))]
+    made = [call.function.read() for reply in replies for call in reply.tool_calls or ()]
+    assert len(made) > 4
+    for given in made:
+        assert given is not None
+        assert given.keys() == shapes.keys()
+        assert [type(given[name]) for name in ("name", "count", "list")] == [str, int, list]
 
 
 async def test_a_sound_suite_is_admitted_with_every_check_made() -> None:

@@ -5,12 +5,13 @@ from collections import Counter
 import pytest
 
 from journeyman.engines.scripted import ScriptedEngine
+from journeyman.environments.admission import check_suite
 from journeyman.environments.ensemble import EnsembleSuite
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.limits import RolloutLimits
 from journeyman.environments.rollout import roll_out_many
 from journeyman.environments.suites import load_suite
-from journeyman.environments.verifying import Verifier
+from journeyman.environments.verifying import Verifier, scored_again
 from journeyman.errors import InvalidInput
 from journeyman.records import Sampling
 from journeyman.records.message import assistant
@@ -81,3 +82,10 @@ async def test_names_with_commas_are_an_ensemble_whose_verifier_is_the_members()
         if each.scenario is not None and each.scenario.environment == "price-tool"
     ]
     assert suite.verify(attempt.scenario, attempt.outcome)[0].value == attempt.scores[0].value
+    # Judged again, and admitted, under the versions that its members' verifiers have.
+    assert scored_again(suite, attempt) == attempt.scores
+    assert {score.version for score in attempt.scores} == {"price-tool/1"}
+    with pytest.raises(InvalidInput, match="is one of price-tool, not of bank"):
+        scored_again(load_suite("bank"), attempt)
+    told = {each.check: each for each in (await check_suite(suite, count=2, closely=1)).findings}
+    assert told["scores can be given again"].passed

@@ -18,6 +18,7 @@ from journeyman.errors import InvalidInput, UpstreamFailed
 from journeyman.records import Sampling
 from journeyman.records.message import assistant, call
 from tests.environments.planted import SoundSuite
+from tests.training.reinforcement.conftest import LetterSuite
 
 TOKEN = "control-0123456789abcdef"
 SUITE = SoundSuite()
@@ -54,6 +55,15 @@ async def test_what_is_played_there_goes_as_here(url: str) -> None:
         assert [(each.messages, each.scores, each.outcome, each.error) for each in there] == [
             (each.messages, each.scores, each.outcome, None) for each in here
         ]
+
+
+async def test_an_environment_that_keeps_no_outcome_is_played_there_too() -> None:
+    suite = LetterSuite()
+    async with serving(planes(suite, TOKEN)) as address:
+        remote, scenarios = RemoteSuite(suite, Control(address, TOKEN)), suite.scenarios("train", 2, 0)
+        played = await roll_out_many(remote, scenarios, ScriptedEngine(lambda *_: assistant("a")), "player")
+    assert [(each.error, each.outcome) for each in played] == [(None, None)] * 2
+    assert all(each.scores for each in played)
 
 
 async def test_groups_fork_there(url: str) -> None:

@@ -102,9 +102,13 @@ async def test_a_command_that_fails_says_its_last_words(tmp_path: Path) -> None:
     assert "cannot be started" in str(unknown.trajectories[0].error)
 
 
-async def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "apart", [False, pytest.param(True, marks=pytest.mark.skipif(not Path("/proc").is_dir(), reason="no /proc"))]
+)
+async def test_a_command_that_hangs_is_killed_with_what_it_started(tmp_path: Path, apart: bool) -> None:
     child = "import pathlib, time; time.sleep(6); pathlib.Path('survived').touch()"
-    parent = f"import subprocess, sys, time; subprocess.Popen([sys.executable, '-c', {child!r}]); time.sleep(60)"
+    started = f"subprocess.Popen([sys.executable, '-c', {child!r}], start_new_session={apart})"
+    parent = f"import subprocess, sys, time; {started}; time.sleep(60)"
     began = time.monotonic()
     [group] = await roll_out(
         Command([sys.executable, "-c", parent], folder=tmp_path), SCENARIOS[:1], attempts=1, seconds_per_episode=3.0

@@ -1,5 +1,6 @@
 """Worlds in SQLite: forks in parallel share nothing, trials leave nothing."""
 
+import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -53,7 +54,17 @@ def test_what_was_tried_is_taken_back(world: SqliteWorld) -> None:
         assert world.snapshot() == {"accounts": []}
         with pytest.raises(InvalidInput, match="under way"):
             world.fork(1)
+        with pytest.raises(InvalidInput, match="a script would keep it"):
+            world.run_many("insert into accounts values ('x', 1); select 1")
     assert world.digest() == before
+
+
+def test_a_fork_holds_to_foreign_keys_as_its_origin_does() -> None:
+    world = SqliteWorld()
+    world.run_many("pragma foreign_keys = on; create table a (id primary key); create table b (a references a)")
+    for each in (world, *world.fork(1), *world.fork(1)[0].fork(1)):
+        with pytest.raises(sqlite3.IntegrityError):
+            each.run("insert into b values (7)")
 
 
 @pytest.mark.parametrize("image", [b"not a database" * 100, b"SQLite format 3\x00" + b"\xff" * 4096])

@@ -147,6 +147,7 @@ class McpSession:
         self._asked: asyncio.Queue[tuple[Callable[[Any], Awaitable[Any]], asyncio.Future[Any]] | None] = asyncio.Queue()
         self._opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._task: asyncio.Task[None] | None = None
+        self._works = False
 
     async def open(self) -> None:
         """Connect; UpstreamFailed where nobody answers."""
@@ -179,7 +180,7 @@ class McpSession:
     async def close(self) -> None:
         """End it, and the server that it started; one that never answered is given up."""
         if self._task is not None:
-            if not self._opened.done() or self._opened.cancelled():
+            if not self._opened.done() or self._opened.cancelled() or self._works:
                 self._task.cancel()
             await self._asked.put(None)
             await asyncio.wait([self._task])
@@ -190,10 +191,12 @@ class McpSession:
                 self._opened.set_result(None)
                 while (asked := await self._asked.get()) is not None:
                     work, answered = asked
+                    self._works = True
                     try:
                         answered.set_result(await work(session))
                     except Exception as problem:  # it belongs to whoever asked
                         answered.set_exception(problem)
+                    self._works = False
         except Exception as problem:  # as is one of the connection
             if self._opened.done():
                 raise

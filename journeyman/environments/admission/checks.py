@@ -8,7 +8,7 @@ from journeyman.environments.admission.players import other_paths_of, perturbed,
 from journeyman.environments.admission.report import Finding
 from journeyman.environments.admission.transcripts import Transcript, attempted, first_difference, play, repeating
 from journeyman.environments.environment import Suite
-from journeyman.environments.verifying import stamped, verifier_of
+from journeyman.environments.verifying import judge_of, stamped, verifier_of
 from journeyman.errors import InvalidInput
 from journeyman.records import Message, Outcome, Scenario
 
@@ -142,13 +142,14 @@ async def check_scores(suite: Suite, examined: Sequence[Examined]) -> Finding:
         )  # fmt: skip
     for each in examined:
         before = each.scenario.model_dump_json()
+        own = verifier_of(judge_of(suite, each.scenario)) or verifier
         for went in each.played:
             if went.outcome is None:
                 problems.append(f"{each.scenario.id} left no outcome")
                 continue
             stored = Outcome.model_validate_json(went.outcome.model_dump_json())
             for _ in range(2):
-                given = stamped(verifier.verify(each.scenario, stored), verifier.version)
+                given = stamped(own.verify(each.scenario, stored), own.version)
                 compared += 1
                 if given != tuple(went.scores):
                     problems.append(f"{each.scenario.id} was scored {_told(went.scores)}, and again {_told(given)}")

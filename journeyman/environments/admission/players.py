@@ -149,8 +149,12 @@ def _arguments(schema: dict[str, Any] | None, text: Callable[[dict[str, Any]], s
     return {name: _value(shape, text, number) for name, shape in (schema or {}).get("properties", {}).items()}
 
 
-def _value(shape: dict[str, Any], text: Callable[[dict[str, Any]], str], number: int) -> Any:
+def _value(shape: Any, text: Callable[[dict[str, Any]], str], number: int) -> Any:
+    if not isinstance(shape, dict):  # `true`: anything will do.
+        shape = {}
     kind = shape.get("type", "string")
+    if isinstance(kind, list):  # An argument that may be null is given all the same.
+        kind = next((each for each in kind if each != "null"), "string")
     if kind == "array":
         return [_value(shape.get("items") or {}, text, number)]
     if kind == "object":

@@ -39,9 +39,14 @@ class Transcript:
 
 
 async def play(
-    environment: Environment, script: Script, opening: Observation | None = None, *, close: bool = True
+    environment: Environment,
+    script: Script,
+    opening: Observation | None = None,
+    *,
+    close: bool = True,
+    most: int = MOST_REPLIES,
 ) -> Transcript:
-    """Play an episode to its end; `opening`: it was started, and said that."""
+    """Play an episode to its end, or for so many replies; `opening`: it was started, and said that."""
     made, messages, tools = Transcript(), list[Message](), tuple[Tool, ...]()
     try:
         observation = opening or await _within(environment.start(), "its start")
@@ -49,7 +54,7 @@ async def play(
             made.seen.append(observation.model_dump(mode="json"))
             messages += observation.messages
             tools = observation.tools or tools
-            if observation.done or len(made.replies) == MOST_REPLIES:
+            if observation.done or len(made.replies) == most:
                 break
             try:
                 reply = script(messages, tools)

@@ -80,11 +80,10 @@ class RemoteEnvironment:
         """As of the last step or `refresh`."""
         return tuple(Score.model_validate(score) for score in self._judged["scores"])
 
-    def outcome(self) -> Outcome:
-        """As of the last step or `refresh`; InvalidInput where the environment there keeps none."""
-        if self._judged["outcome"] is None:
-            raise InvalidInput(f"environment {self._scenario.environment} keeps no outcome")
-        return Outcome.model_validate(self._judged["outcome"])
+    def outcome(self) -> Outcome | None:
+        """As of the last step or `refresh`; None where the environment there keeps none."""
+        found = self._judged["outcome"]
+        return None if found is None else Outcome.model_validate(found)
 
     async def close(self) -> None:
         """End it there; forks that were promised are made before."""

@@ -42,7 +42,8 @@ class Earned(Frozen):
 async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: int, count: int) -> dict[str, Earned]:
     """What each canary earns at `count` training scenarios, each attempt rewarded alone.
 
-    A reward that compares has nothing to compare it with; the environment's own success decides alone then.
+    A reward that compares has nothing to compare it with; the environment's own success decides alone then. What ended
+    in an error was not played.
     """
     scenarios = suite.scenarios("train", count, seed)
     played = await play_canaries(
@@ -56,7 +57,8 @@ async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: i
         ]
         rewards = await _rewards(task, groups)
         won = [(attempt, reward) for attempt, reward in zip(attempts, rewards, strict=True) if is_won(attempt, reward)]
-        found[name] = Earned(won=len(won), played=len(attempts), example=_told(*won[-1]) if won else "")
+        tried = sum(attempt.error is None for attempt in attempts)
+        found[name] = Earned(won=len(won), played=tried, example=_told(*won[-1]) if won else "")
     return found
 
 

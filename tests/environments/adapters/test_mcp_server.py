@@ -1,12 +1,14 @@
 """The contract with the real package: a server of its own in a process of its own, its tools, its state, its errors."""
 
+import asyncio
+import os
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
-from journeyman.environments.adapters.mcp_server import McpSuite, by_command
+from journeyman.environments.adapters.mcp_server import McpSession, McpSuite, by_command
 from journeyman.environments.admission.transcripts import play
 from journeyman.environments.verifying import outcome_of
 from journeyman.errors import UpstreamFailed
@@ -25,6 +27,13 @@ def add(number: int) -> str:
     "Add a number."
     total[0] += number
     return str(total[0])
+
+@server.tool()
+def hang() -> str:
+    "Never answers."
+    import time
+    time.sleep(600)
+    return ""
 
 @server.tool()
 def odd() -> str:
@@ -56,7 +65,7 @@ async def test_a_server_s_tools_are_played_forked_and_judged(suite: McpSuite) ->
     [scenario] = suite.scenarios("train", 1, 0)
     environment = suite.environment(scenario)
     opening = await environment.start()
-    assert [each.function.name for each in opening.tools] == ["add", "odd"]
+    assert [each.function.name for each in opening.tools] == ["add", "hang", "odd"]
     assert opening.tools[0].function.parameters["required"] == ["number"]
     assert (await environment.step(call("a", "add", number=3))).messages[0].text == "3"
     [fork] = environment.fork(1)
@@ -81,6 +90,21 @@ async def test_what_cannot_be_repeated_cannot_be_forked(suite: McpSuite) -> None
         await fork.step(call("b", "add", number=1))
     await fork.close()
     await environment.close()
+
+
+async def test_a_server_whose_tool_hangs_ends_with_its_session(tmp_path: Path) -> None:
+    (tmp_path / "server.py").write_text(SERVER)
+    session = McpSession(by_command(sys.executable, "-I", str(tmp_path / "server.py")))
+    await session.open()
+    number = int(await session.call("odd", {}))
+    hanging = asyncio.create_task(session.call("hang", {}))
+    await asyncio.sleep(0.2)
+    async with asyncio.timeout(60):
+        await session.close()
+    with pytest.raises(UpstreamFailed, match="in the middle of a call"):
+        await hanging
+    with pytest.raises(ProcessLookupError):
+        os.kill(number, 0)
 
 
 async def test_a_server_that_is_not_there_is_told() -> None:

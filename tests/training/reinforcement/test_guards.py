@@ -7,12 +7,15 @@ import pytest
 
 from journeyman.engines.scripted import ScriptedEngine
 from journeyman.environments.admission.canaries import RANDOM
+from journeyman.environments.admission.transcripts import play, repeating
+from journeyman.environments.counterparts import first_other_answer, replayed, replies_of
 from journeyman.environments.groups import roll_out_groups
 from journeyman.environments.limits import RolloutLimits
+from journeyman.environments.scripted import ScriptedEnvironment
 from journeyman.errors import InvalidInput
 from journeyman.records import Sampling, TrajectoryGroup
 from journeyman.records.algorithm import ALGORITHMS
-from journeyman.records.message import assistant
+from journeyman.records.message import assistant, user
 from journeyman.rewards.reward import each
 from journeyman.rewards.rules import own_score
 from journeyman.training.checkpoints import Progress
@@ -73,6 +76,20 @@ async def test_wins_that_hold_pass_and_those_that_do_not_are_kept_from_the_gradi
     assert 'to "bb" the simulation said paid 1.00, the real system paid 0.00' in found.verdicts[0].why
     told = [score for group in found.groups for each in group.trajectories for score in each.scores]
     assert [score.value for score in told if score.name == "replays"] == [0, 0, 0, 1] * 2
+
+
+async def test_what_an_opening_says_is_not_replayed_and_no_reply_is_left_out():
+    (group,) = await groups_of(RealSuite(), ["aa"], 1)
+    (attempt,) = group.trajectories
+    opening = (user("hello"), assistant("bb"), *attempt.messages[:1])
+    greeted = attempt.model_copy(update={"messages": (*opening, *attempt.messages[1:])})
+    assert [said.text for said in replies_of(greeted)] == ["aa"]
+    replay = await replayed(RealSuite(), group.scenario, greeted)
+    assert replay is not None
+    assert [score.value for score in replay.scores] == [1.0]
+    assert "both answered alike" in first_other_answer(greeted, replay)
+    long = ScriptedEnvironment(["go on"] * 70, lambda replies: len(replies) == 70)
+    assert (await play(long, repeating([assistant("go")] * 70), most=70)).is_success
 
 
 def rewards_of(groups):

@@ -11,6 +11,7 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from math import ceil
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -124,12 +125,13 @@ class Ingester:
 
         The lag is the age of the oldest byte that may still be missing in the store.
         """
-        lag = time.monotonic() - self._done_at
+        # In this order and rounded up: `at` less the lag must be no later than that, however long this takes.
+        at, waits = time.time(), time.monotonic() - self._done_at
         strays = sum(joining.strays for joining in self._writers.values())
         calls = sum(map(len, self._writers.values()))
         return {
-            **self._counts, "strays": strays, "open_calls": calls, "lag": round(lag, 3),
-            "last_error": self._last_error, "at": time.time(), "pid": os.getpid(),
+            **self._counts, "strays": strays, "open_calls": calls, "lag": ceil(1000 * waits) / 1000,
+            "last_error": self._last_error, "at": at, "pid": os.getpid(),
         }  # fmt: skip
 
     def write_report(self, *, now: bool = False) -> None:

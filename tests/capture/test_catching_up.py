@@ -76,6 +76,19 @@ def test_a_store_that_is_away_is_not_waited_for_without_end(spool):
     thread.close(timeout=5)
 
 
+def test_a_report_claims_no_more_than_is_stored_however_long_it_takes_to_write(spool, monkeypatch):
+    ingester = Ingester(spool.folder, MemoryStore(), Options())
+    ingester.run_once()
+    done_at = time.time()
+    ticks, wall, monotonic = iter(range(1, 1000)), time.time, time.monotonic
+    monkeypatch.setattr(time, "time", lambda: wall() + next(ticks))
+    monkeypatch.setattr(time, "monotonic", lambda: monotonic() + next(ticks))
+    report = ingester.report()
+    monkeypatch.undo()
+    assert report["at"] - report["lag"] <= done_at
+    ingester.close()
+
+
 def test_an_ingester_that_has_just_begun_does_not_claim_what_waits(spool):
     call(spool, 1)
     waited_from = time.time()

@@ -140,10 +140,9 @@ def redactor_of(settings: RedactionSettings, home: Path) -> Redactor | None:
     """The redactor that the settings describe; None when they ask for no rule."""
     if not settings.rules and not settings.patterns:
         return None
-    given = settings.key.get_secret_value() if settings.key else None
     return Redactor(
         settings.rules,
-        key=read_key(given, settings.key_file, home),
+        key=_key_of(settings, home),
         patterns=settings.patterns,
         reversible=settings.reversible,
         identifiers=settings.identifiers,
@@ -151,10 +150,15 @@ def redactor_of(settings: RedactionSettings, home: Path) -> Redactor | None:
 
 
 def strict_redactor(settings: RedactionSettings, home: Path) -> Redactor:
-    """One that looks for everything, whatever is asked for at capture, under this installation's key: the same value
-    has the same name each time."""
-    given = settings.key.get_secret_value() if settings.key else None
-    return Redactor(BUILT_IN, key=read_key(given, settings.key_file, home), patterns=settings.patterns)
+    """One that looks for everything, whatever is asked for at capture.
+
+    Under this installation's key: the same value has the same name each time.
+    """
+    return Redactor(BUILT_IN, key=_key_of(settings, home), patterns=settings.patterns)
+
+
+def _key_of(settings: RedactionSettings, home: Path) -> bytes:
+    return read_key(settings.key.get_secret_value() if settings.key else None, settings.key_file, home)
 
 
 class _Pass:

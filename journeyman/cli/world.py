@@ -134,6 +134,7 @@ def _captured(settings: Settings, asked: Filter, redactor: Redactor) -> list[Exc
 
 def _traces(cleaned: list[Exchange], redactor: Redactor) -> Traces:
     traces = from_exchanges(cleaned, redactor)
+    # The calls were cleaned before, so that nothing was left to be taken out of their traces.
     traces.redacted = Counter(redactor.counts)
     if not traces.transitions:
         told = ", ".join(f"{count} {reason}" for reason, count in traces.left_out.items()) or "no tool was called"

@@ -101,6 +101,7 @@ def _points(trajectory: Trajectory, known: Mapping[tuple[str, int], Transition])
         call = known.get((trajectory.session, order + len(calls) - 1)) if calls else None
         order += len(calls)
         last = place + len(calls)
+        # Where a session has several conversations, its calls are counted through them all.
         if call is None or call.tool != calls[-1].function.name or last >= len(trajectory.messages):
             continue
         result = trajectory.messages[last]

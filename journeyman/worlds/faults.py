@@ -18,6 +18,7 @@ Mode = Literal["faithful", "stress", "off"]
 _SHRINKAGE = 20.0
 """How many calls of the tool's family its own rate is worth: few calls say little about rare faults."""
 _FIRST_GUESS = 2.0
+"""How many faults the first guess of what follows on one is worth: that a fault is no likelier after another."""
 _TRANSIENT = ("timeout", "timed out", "try again", "rate limit", "too many requests", "unavailable", "429", "503")
 
 
@@ -25,9 +26,8 @@ _TRANSIENT = ("timeout", "timed out", "try again", "rate limit", "too many reque
 class ToolFaults:
     """One tool: each transient fault's rate a call, the chance that one follows at once on another, its latencies.
 
-    The rates are of all calls, those in bursts among them.
-
-    `examples` are answers of each kind as they were recorded; `latencies` are in seconds, sorted.
+    The rates are of all calls, those in bursts among them. `examples` are answers of each kind as they were recorded;
+    `latencies` are in seconds, sorted.
     """
 
     rates: Mapping[str, float]
@@ -152,7 +152,7 @@ def is_transient(kind: str) -> bool:
 
 
 def _again(followed: int, faults: int, rate: float) -> float:
-    """The chance that a fault follows on another: a first guess, its plain rate, counts as two looks."""
+    """The chance that a fault follows on another, drawn towards the plain rate where few were followed by anything."""
     return (followed + _FIRST_GUESS * rate) / (faults + _FIRST_GUESS)
 
 

@@ -73,6 +73,7 @@ def make_world(
     if traces is None:
         redactor = redactor or Redactor(BUILT_IN)
         before = Counter(redactor.counts)
+        # Before all else: the beginnings of episodes are made of them, too.
         trajectories = [redactor.trajectory(each) for each in trajectories]
         traces = from_trajectories(trajectories, redactor)
         traces.redacted = Counter(redactor.counts) - before

@@ -43,7 +43,7 @@ async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: i
     """What each canary earns at `count` training scenarios, each attempt rewarded alone.
 
     A reward that compares has nothing to compare it with; the environment's own success decides alone then. What ended
-    in an error was not played.
+    in an error without a win was not played.
     """
     scenarios = suite.scenarios("train", count, seed)
     played = await play_canaries(
@@ -57,8 +57,9 @@ async def earned_by_canaries(config: RLConfig, task: Task, suite: Suite, seed: i
         ]
         rewards = await _rewards(task, groups)
         won = [(attempt, reward) for attempt, reward in zip(attempts, rewards, strict=True) if is_won(attempt, reward)]
-        tried = sum(attempt.error is None for attempt in attempts)
-        found[name] = Earned(won=len(won), played=tried, example=_told(*won[-1]) if won else "")
+        played_out = sum(attempt.error is None or is_won(attempt, reward)
+                         for attempt, reward in zip(attempts, rewards, strict=True))  # fmt: skip
+        found[name] = Earned(won=len(won), played=played_out, example=_told(*won[-1]) if won else "")
     return found
 
 
